@@ -1,0 +1,43 @@
+"""Near-duplicate posts: the same advertisement posted again with small changes."""
+
+import re
+from collections.abc import Sequence
+
+from datasketch import MinHash, MinHashLSH
+
+SHINGLE = 5
+THRESHOLD = 0.5
+PERMUTATIONS = 128
+
+
+def shingles(text: str) -> set[str]:
+    """The runs of five words of a text, in lower case; the whole text if it is shorter."""
+    words = re.findall(r"\w+", text.lower())
+    return {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
+
+
+def cluster(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
+    """The cluster of each text, named by the index of its first member.
+
+    Two texts are near-duplicates if the Jaccard similarity of their shingles is at least `threshold`, and a cluster
+    holds all that such pairs connect. Candidates come from MinHash with banding (Broder 1997), then are checked.
+    """
+    sets = [shingles(text) for text in texts]
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    parent = list(range(len(texts)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, own in enumerate(sets):
+        sketch = MinHash(num_perm=PERMUTATIONS)
+        sketch.update_batch([shingle.encode() for shingle in own])
+        for j in index.query(sketch):
+            if len(own & sets[j]) >= threshold * len(own | sets[j]):
+                low, high = sorted((find(i), find(j)))
+                parent[high] = low
+        index.insert(i, sketch)
+    return [find(i) for i in range(len(texts))]

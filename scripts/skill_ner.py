@@ -1,0 +1,790 @@
+"""The parts of the pipeline that travel inside the package: tokenizer rules, encoder, head, component, scorer, logger.
+
+It imports nothing from its siblings: `spacy package` copies it alone.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain as flatten
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import numpy
+import spacy
+import srsly
+import torch
+from numpy.typing import NDArray
+from spacy.attrs import IS_SPACE, ORTH
+from spacy.lang.en import English
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.scorer import PRFScore
+from spacy.tokenizer import Tokenizer
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
+from spacy.vocab import Vocab
+from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, TransformerData, WordpieceBatch
+from spacy_transformers.layers.hf_wrapper import HFWrapper
+from spacy_transformers.layers.transformer_model import huggingface_from_pretrained, set_pytorch_transformer
+from thinc.api import (
+    Linear,
+    Model,
+    chain,
+    get_torch_default_device,
+    glorot_uniform_init,
+    torch2xp,
+    with_array,
+    xp2torch,
+)
+from thinc.types import ArgsKwargs, Floats2d, Ragged
+from tqdm import tqdm
+from transformers.file_utils import ModelOutput
+
+Ints1d = NDArray[numpy.int64]
+Floats1d = NDArray[numpy.float32]
+LogProbs = NDArray[numpy.float32]
+
+# Every character that spaCy, Python or a browser may treat as the end of a line.
+LINE_BREAKS = frozenset("\n\r\v\f\u0085\u2028\u2029")
+
+
+# Tokenizer
+
+# In job posts skills are glued to each other and to bullets: "SQL;Python", "AWS(EC2,S3)", "•Python", "skillsSQL".
+GLUE = r"[;|\\&(){}\[\]•·/,:*=<>\"“”‘’…–—-]"
+INFIXES = [
+    GLUE,
+    r"(?<=[a-z])(?=[A-Z])",
+    r"(?<=[A-Z]{2})(?=[A-Z][a-z]{2})",
+    r"(?<=[^\W\d_])[.!?](?=[A-Z])",
+    r"(?<=[^\W\d_]\))[.!?](?=[A-Z])",
+    r"(?<=[0-9])[.)](?=[^\W\d_])",
+    r"\+(?=[^\W\d_])",
+]
+PREFIXES = [GLUE, r"\+(?=[^\W\d_])", r"[0-9]+[.)](?=[^\W\d_])"]
+SUFFIXES = [GLUE, r"(?<=[A-Z])\."]
+
+
+@spacy.registry.tokenizers("skill_ner.Tokenizer.v1")
+def create_tokenizer() -> Callable[[Language], Tokenizer]:
+    """spaCy's English tokenizer with the extra boundaries that job posts need."""
+
+    def build(nlp: Language) -> Tokenizer:
+        defaults = English.Defaults
+        # "and/or" is no word: what stands around the slash may be a skill.
+        exceptions = {k: v for k, v in (defaults.tokenizer_exceptions or {}).items() if k != "and/or"}
+        return Tokenizer(
+            nlp.vocab,
+            rules=exceptions,
+            prefix_search=compile_prefix_regex([*(defaults.prefixes or ()), *PREFIXES]).search,
+            suffix_search=compile_suffix_regex([*(defaults.suffixes or ()), *SUFFIXES]).search,
+            infix_finditer=compile_infix_regex([*(defaults.infixes or ()), *INFIXES]).finditer,
+            token_match=defaults.token_match,
+            url_match=defaults.url_match,
+        )
+
+    return build
+
+
+# Encoder: docs -> windows -> wordpieces -> vectors
+
+
+class Pieces:
+    """The wordpiece ids of tokens, each token by itself: what a piece belongs to is then known without alignment,
+    and a token that was seen before costs a look-up."""
+
+    LIMIT = 200_000
+
+    def __init__(self) -> None:
+        self.cache: dict[int, list[int]] = {}
+
+    def __call__(self, docs: Sequence[Doc], tokenizer: Any) -> list[list[list[int]]]:
+        """Ids by doc and token."""
+        if len(self.cache) > self.LIMIT:
+            self.cache.clear()
+        keys = [doc.to_array(ORTH).tolist() for doc in docs]
+        new = sorted(set(flatten(*keys)).difference(self.cache))
+        if new:
+            texts = [docs[0].vocab.strings[key] for key in new]
+            ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+            self.cache.update(zip(new, ids, strict=True))
+        return [[self.cache[key] for key in doc_keys] for doc_keys in keys]
+
+
+@spacy.registry.architectures("skill_ner.Encoder.v1")
+def create_encoder(
+    name: str,
+    window: int = 256,
+    batch_pieces: int = 4096,
+    tokenizer_config: dict[str, Any] = {},  # noqa: B006 (spaCy fills configs from defaults, never mutates them)
+    transformer_config: dict[str, Any] = {},  # noqa: B006
+    mixed_precision: bool = False,
+    grad_scaler_config: dict[str, Any] = {},  # noqa: B006
+) -> Model[list[Doc], FullTransformerBatch]:
+    """A Hugging Face encoder for the `transformer` component: docs -> a vector for each wordpiece.
+
+    Unlike a span getter, which sees no wordpieces, it cuts docs into windows that always fit the encoder, end at line
+    breaks where they can, do not overlap and leave no word out. Windows of all docs are batched together by length.
+
+    name (str): Folder or hub name of the encoder.
+    window (int): Wordpieces in a window at most, the two special ones included.
+    batch_pieces (int): Wordpieces, padding included, that go through the encoder at once.
+    tokenizer_config (dict): Settings for the Hugging Face tokenizer.
+    transformer_config (dict): Settings for the Hugging Face model.
+    mixed_precision (bool): Use mixed precision on a GPU.
+    grad_scaler_config (dict): Settings of the gradient scaler for mixed precision.
+    """
+    if window < 8:
+        raise ValueError(f"window ({window}) must be at least 8 wordpieces")
+    wrapper = HFWrapper(
+        HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
+        convert_inputs=to_torch,
+        convert_outputs=from_torch,
+        mixed_precision=mixed_precision,
+        grad_scaler_config=dict(grad_scaler_config),
+    )
+    return Model(
+        "skill_ner.encoder",
+        encode,
+        init=init_encoder,
+        layers=[wrapper],
+        dims={"nO": None},
+        attrs={
+            "name": name,
+            "window": window,
+            "batch_pieces": batch_pieces,
+            "pieces": Pieces(),
+            "set_transformer": set_pytorch_transformer,
+            "has_transformer": False,
+        },
+    )
+
+
+def init_encoder(model: Model, X: Any = None, Y: Any = None) -> None:
+    if model.attrs["has_transformer"]:
+        return
+    hf = model.layers[0].shims[0]._hfmodel
+    loaded = huggingface_from_pretrained(model.attrs["name"], hf._init_tokenizer_config, hf._init_transformer_config)
+    model.attrs["set_transformer"](model, loaded)
+
+
+def encode(
+    model: Model[list[Doc], FullTransformerBatch], docs: list[Doc], is_train: bool
+) -> tuple[FullTransformerBatch, Callable[[FullTransformerBatch], list[Doc]]]:
+    """The forward pass. In the result each doc has a matrix (its wordpieces with those that open and close its
+    windows, width) and the alignment of its tokens to rows of it."""
+    wrapper = model.layers[0]
+    hf = wrapper.shims[0]._hfmodel
+    opening, closing = hf.tokenizer.cls_token_id, hf.tokenizer.sep_token_id
+    limit = min(model.attrs["window"], hf.transformer.config.max_position_embeddings) - 2
+    windows: list[Ints1d] = []
+    aligns: list[Ragged] = []
+    rows: list[int] = []
+    for doc, ids in zip(docs, model.attrs["pieces"](docs, hf.tokenizer), strict=True):
+        counts = numpy.fromiter(map(len, ids), dtype="i", count=len(ids))
+        flat = numpy.fromiter(flatten(*ids), dtype="int64", count=int(counts.sum()))
+        edges = list(window_edges(counts, cut_priority(doc), limit)) if len(doc) else []
+        windows.extend(numpy.concatenate(([opening], flat[start:end], [closing])) for start, end in edges)
+        # A window's own pieces are shifted by one for its opening piece, and by two for each window before it.
+        shift = numpy.repeat(2 * numpy.arange(len(edges)) + 1, [end - start for start, end in edges])
+        aligns.append(Ragged(cast(Any, numpy.arange(len(flat), dtype="i") + shift.astype("i")), cast(Any, counts)))
+        rows.append(len(flat) + 2 * len(edges))
+    batches = batch_windows([len(window) for window in windows], model.attrs["batch_pieces"])
+    starts = numpy.cumsum([0, *map(len, windows)])
+    vectors: Any = model.ops.alloc2f(int(starts[-1]), model.get_dim("nO"))
+    backprops = []
+    for batch in batches:
+        # Windows are packed row by row, so where a batch's vectors go is one index array.
+        index = numpy.concatenate([numpy.arange(starts[i], starts[i + 1]) for i in batch])
+        batch_vectors, backprop_batch = wrapper([windows[i] for i in batch], is_train)
+        vectors[model.ops.asarray(index)] = batch_vectors
+        backprops.append((index, backprop_batch))
+
+    ends = numpy.cumsum(rows)
+    doc_data = [
+        TransformerData(
+            wordpieces=WordpieceBatch.empty(),
+            model_output=ModelOutput(last_hidden_state=vectors[end - size : end]),
+            align=align,
+        )
+        if size
+        else TransformerData.empty()
+        for end, size, align in zip(ends, rows, aligns, strict=True)
+    ]
+    output = FullTransformerBatch(
+        spans=[[] for _ in docs],
+        wordpieces=WordpieceBatch.empty(),
+        model_output=ModelOutput(),
+        align=TransformerData.empty().align,
+        cached_doc_data=doc_data,
+    )
+
+    def backprop(d_output: FullTransformerBatch) -> list[Doc]:
+        (d_vectors,) = d_output.model_output.to_tuple()
+        d_vectors = torch2xp(d_vectors)
+        for index, backprop_batch in backprops:
+            backprop_batch(d_vectors[model.ops.asarray(index)])
+        return docs
+
+    return output, backprop
+
+
+def cut_priority(doc: Doc) -> NDArray[numpy.int8]:
+    """How good it is to end a window after each token: 2 at a line break, 1 at the end of a sentence, else 0."""
+    texts = [token.text for token in doc]
+    return numpy.array([1 if text in ".!?;•" else 2 if ends_line(text) else 0 for text in texts], dtype="int8")
+
+
+def ends_line(text: str) -> bool:
+    return not LINE_BREAKS.isdisjoint(text)
+
+
+def window_edges(counts: NDArray[Any], priority: NDArray[Any], limit: int) -> Iterator[tuple[int, int]]:
+    """Cut the wordpieces of a doc into windows of at most `limit`, in order, leaving none out.
+
+    A window ends at the last line break of its second half, else at the last end of a sentence there, else between
+    two tokens; only inside a token if that alone is longer than half a window. A doc of blanks has one empty window.
+
+    counts (tokens,): wordpieces of each token.  priority (tokens,): see `cut_priority`.
+    """
+    ends = numpy.cumsum(counts)
+    total = int(ends[-1])
+    start = 0
+    while total - start > limit:
+        low, high = numpy.searchsorted(ends, [start + limit // 2, start + limit], side="right")
+        if low < high:
+            best = numpy.flatnonzero(priority[low:high] == priority[low:high].max())[-1]
+            end = int(ends[low + best])
+        else:
+            end = start + limit
+        yield start, end
+        start = end
+    yield start, total
+
+
+def batch_windows(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Group windows of like length, so that little is padded and no batch has more than `size` padded pieces
+    (a window alone may)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= size:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def to_torch(model: Model, windows: list[Ints1d], is_train: bool) -> tuple[ArgsKwargs, Callable[[Any], list[Any]]]:
+    lengths = numpy.array([len(window) for window in windows])
+    mask = numpy.arange(lengths.max()) < lengths[:, None]
+    ids = numpy.zeros(mask.shape, dtype="int64")
+    ids[mask] = numpy.concatenate(windows)
+    device = get_torch_default_device()
+    kwargs = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(mask).to(device),
+    }
+    return ArgsKwargs(args=(), kwargs=kwargs), lambda d_inputs: []
+
+
+def from_torch(
+    model: Model, inputs_outputs: tuple[list[Ints1d], Any], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], ArgsKwargs]]:
+    """Padded (windows, longest, width) -> packed (pieces, width)."""
+    windows, output = inputs_outputs
+    hidden = output.last_hidden_state
+    lengths = torch.tensor([len(window) for window in windows], device=hidden.device)
+    packed = hidden[torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]].float()
+
+    def backprop(d_packed: Floats2d) -> ArgsKwargs:
+        return ArgsKwargs(args=([packed],), kwargs={"grad_tensors": [xp2torch(d_packed, device=packed.device)]})
+
+    return cast(Floats2d, torch2xp(packed)), backprop
+
+
+# Head
+
+
+@spacy.registry.architectures("skill_ner.Head.v1")
+def create_head(tok2vec: Model[list[Doc], list[Floats2d]], nO: int | None = None) -> Model[list[Doc], list[Floats2d]]:
+    """Docs -> for each doc a matrix (tokens, tags) of unnormalised log-probabilities.
+
+    tok2vec (Model): Docs -> a vector for each token. The head knows nothing of what is behind it.
+    nO (int): The number of tags. Set by the component from its labels.
+    """
+    width = tok2vec.maybe_get_dim("nO")
+    output_layer: Model = Linear(nO, width, init_W=glorot_uniform_init)
+    model: Model = chain(tok2vec, with_array(output_layer))
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output_layer)
+    return model
+
+
+def resize_output(model: Model, nO: int) -> None:
+    """Give the head more tags, keeping what it knows of those it has."""
+    layer = model.get_ref("output_layer")
+    W, b = layer.get_param("W"), layer.get_param("b")
+    wider: Model = Linear(nO, W.shape[1], init_W=glorot_uniform_init)
+    wider.initialize()
+    wider.get_param("W")[: len(W)] = W
+    wider.get_param("b")[: len(b)] = b
+    layer.set_dim("nO", nO, force=True)
+    layer.set_param("W", wider.get_param("W"))
+    layer.set_param("b", wider.get_param("b"))
+
+
+# Tags and decoding
+
+
+def tags_of(labels: Sequence[str]) -> list[str]:
+    """BILUO tags; those of a label added later come last, so that the others keep their place."""
+    return ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BILU")]
+
+
+class Grammar(NamedTuple):
+    """Which tags may begin a line, follow each other, and end a line."""
+
+    first: NDArray[numpy.bool_]
+    follows: NDArray[numpy.bool_]
+    last: NDArray[numpy.bool_]
+
+
+def grammar_of(tags: Sequence[str]) -> Grammar:
+    opens = numpy.array([tag[0] in "OBU" for tag in tags])
+    closes = numpy.array([tag[0] in "OLU" for tag in tags])
+    # After B or I comes I or L of the same label; after the others anything that opens.
+    inside = numpy.array([[a[0] in "BI" and b[0] in "IL" and a[1:] == b[1:] for b in tags] for a in tags])
+    return Grammar(opens, inside | (closes[:, None] & opens[None, :]), closes)
+
+
+class Lines(NamedTuple):
+    """The tokens of a batch of docs that can belong to an entity, line by line.
+
+    doc (tokens,): number of the doc.  token (tokens,): index in the doc.  starts (lines + 1,): first token of each
+    line, then the number of tokens. Blanks are left out: an entity may contain one, but not begin or end with it.
+    """
+
+    doc: Ints1d
+    token: Ints1d
+    starts: Ints1d
+
+
+def lines_of(docs: Sequence[Doc]) -> Lines:
+    parts = []
+    for number, doc in enumerate(docs):
+        is_space = doc.to_array(IS_SPACE).astype(bool)
+        breaks = numpy.zeros(len(doc), dtype="int64")
+        spaces = numpy.flatnonzero(is_space)
+        breaks[spaces] = [ends_line(doc[int(i)].text) for i in spaces]
+        token = numpy.flatnonzero(~is_space)
+        parts.append(numpy.stack([numpy.full(len(token), number), token, numpy.cumsum(breaks)[token]]))
+    doc_number, token, line = numpy.concatenate(parts, axis=1) if parts else numpy.zeros((3, 0), dtype="int64")
+    is_first = numpy.ones(len(token), dtype=bool)
+    is_first[1:] = (doc_number[1:] != doc_number[:-1]) | (line[1:] != line[:-1])
+    return Lines(doc_number, token, numpy.append(numpy.flatnonzero(is_first), len(token)))
+
+
+def best_tags(log_probs: LogProbs, starts: Ints1d, grammar: Grammar) -> Ints1d:
+    """The most probable sequence of tags of each line that the grammar allows.
+
+    The constraint only takes sequences away: where the best tag of each token gives a valid sequence, that is the
+    answer, and only the other lines need the Viterbi algorithm (Viterbi 1967).
+
+    log_probs (tokens, tags), starts (lines + 1,) -> (tokens,)
+    """
+    tags = log_probs.argmax(axis=1)
+    if not len(tags):
+        return tags
+    valid = numpy.ones(len(tags), dtype=bool)
+    valid[1:] = grammar.follows[tags[:-1], tags[1:]]
+    valid[starts[:-1]] = grammar.first[tags[starts[:-1]]]
+    valid[starts[1:] - 1] &= grammar.last[tags[starts[1:] - 1]]
+    for line in numpy.flatnonzero(~numpy.logical_and.reduceat(valid, starts[:-1])):
+        start, end = starts[line], starts[line + 1]
+        tags[start:end] = viterbi(log_probs[start:end], grammar)
+    return tags
+
+
+def viterbi(log_probs: LogProbs, grammar: Grammar) -> Ints1d:
+    """The most probable valid sequence of tags of one line. (tokens, tags) -> (tokens,)"""
+    step = numpy.where(grammar.follows, 0.0, -numpy.inf)
+    score = numpy.where(grammar.first, log_probs[0], -numpy.inf)
+    back = numpy.zeros(log_probs.shape, dtype="int64")
+    for i in range(1, len(log_probs)):
+        paths = score[:, None] + step
+        back[i] = paths.argmax(axis=0)
+        score = paths.max(axis=0) + log_probs[i]
+    tags = numpy.zeros(len(log_probs), dtype="int64")
+    tags[-1] = numpy.where(grammar.last, score, -numpy.inf).argmax()
+    for i in range(len(log_probs) - 1, 0, -1):
+        tags[i - 1] = back[i, tags[i]]
+    return tags
+
+
+def log_softmax(logits: NDArray[Any]) -> LogProbs:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
+
+
+class Entity(NamedTuple):
+    """Tokens `start` to `end` (exclusive) of a doc, and how sure the model is, before calibration, in [0, 1]."""
+
+    start: int
+    end: int
+    label: str
+    score: float
+
+
+# Component
+
+
+DEFAULT_CONFIG = """
+[skill_ner]
+
+[skill_ner.model]
+@architectures = "skill_ner.Head.v1"
+
+[skill_ner.model.tok2vec]
+@architectures = "spacy-transformers.TransformerListener.v1"
+grad_factor = 1.0
+
+[skill_ner.model.tok2vec.pooling]
+@layers = "reduce_mean.v1"
+
+[skill_ner.scorer]
+@scorers = "skill_ner.scorer.v1"
+"""
+
+if not Span.has_extension("score"):
+    Span.set_extension("score", default=None)
+
+
+@Language.factory(
+    "skill_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_config=spacy.util.load_config_from_str(DEFAULT_CONFIG)["skill_ner"],
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def create_skill_ner(
+    nlp: Language, name: str, model: Model[list[Doc], list[Floats2d]], scorer: Callable[..., Any] | None
+) -> "SkillNER":
+    return SkillNER(nlp.vocab, model, name, scorer=scorer)
+
+
+class SkillNER(TrainablePipe):
+    """Named entities by token classification: each token gets a BILUO tag, each line the best valid sequence.
+
+    It replaces `doc.ents`. No entity crosses a line break or has a blank at its edge; each carries `ent._.score`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], list[Floats2d]],
+        name: str = "skill_ner",
+        *,
+        scorer: Callable[..., Any] | None = None,
+    ):
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": [], "calibration": None}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> tuple[str, ...]:
+        return self.labels
+
+    def add_label(self, label: str) -> int:
+        """Add a label; a model that is trained already keeps what it knows. Returns 1 if it is new, else 0."""
+        if not isinstance(label, str) or not label:
+            raise ValueError(f"a label is a string that is not empty, not {label!r}")
+        if label in self.cfg["labels"]:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        if self.model.get_ref("output_layer").has_param("W"):
+            resize_output(self.model, len(tags_of(self.labels)))
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Set the labels, by default those of the examples, and the sizes of the model.
+
+        Raises ValueError if there is no label."""
+        validate_get_examples(get_examples, "SkillNER.initialize")
+        if labels is None:
+            labels = sorted({ent.label_ for example in get_examples() for ent in example.reference.ents})
+        for label in labels:
+            self.add_label(label)
+        if not self.labels:
+            raise ValueError(f"no label for {self.name!r}: no entity in the examples and no labels given")
+        sample = [example.x for example, _ in zip(get_examples(), range(10), strict=False)]
+        self.model.get_ref("output_layer").set_dim("nO", len(tags_of(self.labels)))
+        self.model.initialize(X=sample)
+
+    def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
+        """The entities of each doc, which are not changed. Raises ValueError if the encoder did not run."""
+        docs = list(docs)
+        entities: list[list[Entity]] = [[] for _ in docs]
+        lines = lines_of(docs)
+        if not len(lines.token):
+            return entities
+        log_probs = self.log_probs(docs, lines)
+        tags = best_tags(log_probs, lines.starts, grammar_of(tags_of(self.labels)))
+        chosen = log_probs[numpy.arange(len(tags)), tags]
+        # A valid sequence opens and closes entities in turn; past O, four tags a label: B, I, L, U.
+        place = (tags - 1) % 4
+        firsts = numpy.flatnonzero((tags > 0) & ((place == 0) | (place == 3)))
+        lasts = numpy.flatnonzero((tags > 0) & ((place == 2) | (place == 3)))
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            label = self.labels[(tags[first] - 1) // 4]
+            # An entity is as sure as its least sure token.
+            score = float(numpy.exp(chosen[first : last + 1].min()))
+            start, end = int(lines.token[first]), int(lines.token[last]) + 1
+            entities[lines.doc[first]].append(Entity(start, end, label, score))
+        return entities
+
+    def log_probs(self, docs: Sequence[Doc], lines: Lines) -> LogProbs:
+        """Log-probabilities (tokens of `lines`, tags)."""
+        if self.uses_transformer and any(len(doc) and doc._.trf_data is None for doc in docs):
+            raise ValueError(f"{self.name!r} needs the component 'transformer' before it: enable it, or disable both")
+        scores = [self.model.ops.to_numpy(matrix) for matrix in self.model.predict(list(docs))]
+        offsets = numpy.cumsum([0, *map(len, docs)])
+        logits = numpy.concatenate([matrix for matrix in scores if len(matrix)])
+        return log_softmax(logits[offsets[lines.doc] + lines.token])
+
+    @property
+    def uses_transformer(self) -> bool:
+        return any(node.name == "transformer-listener" for node in self.model.walk())
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: list[list[Entity]]) -> None:
+        for doc, entities in zip(docs, predictions, strict=True):
+            spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
+            doc.ents = spans
+            for span, entity in zip(spans, entities, strict=True):
+                span._.score = calibrated(entity.score, self.cfg["calibration"])
+
+    def get_loss(self, examples: Iterable[Example], scores: list[Floats2d]) -> tuple[float, list[Floats2d]]:
+        """Mean negative log-likelihood of the gold tags over the tokens that have one, and its gradient."""
+        examples = list(examples)
+        validate_examples(examples, "SkillNER.get_loss")
+        lines = lines_of([example.predicted for example in examples])
+        gold = gold_tags(examples, lines, self.labels)
+        known = numpy.flatnonzero(gold >= 0)
+        d_scores = [numpy.zeros(matrix.shape, dtype="f") for matrix in scores]
+        if not len(known):
+            return 0.0, [self.model.ops.asarray2f(matrix) for matrix in d_scores]
+        logits = [self.model.ops.to_numpy(matrix) for matrix in scores]
+        rows = numpy.stack([logits[lines.doc[i]][lines.token[i]] for i in known])
+        log_probs = log_softmax(rows)
+        loss = -float(log_probs[numpy.arange(len(known)), gold[known]].mean())
+        gradient = numpy.exp(log_probs)
+        gradient[numpy.arange(len(known)), gold[known]] -= 1
+        gradient /= len(known)
+        for i, row in zip(known, gradient, strict=True):
+            d_scores[lines.doc[i]][lines.token[i]] = row
+        return loss, [self.model.ops.asarray2f(matrix) for matrix in d_scores]
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """The scores of the scorer and, while the encoder's output is still on the docs, the loss as `NAME_loss`."""
+        examples = list(examples)
+        scores: dict[str, Any] = super().score(examples, **kwargs)
+        docs = [example.predicted for example in examples]
+        lines = lines_of(docs)
+        if len(lines.token) and all(doc._.trf_data is not None for doc in docs if len(doc) and self.uses_transformer):
+            gold = gold_tags(examples, lines, self.labels)
+            known = numpy.flatnonzero(gold >= 0)
+            chosen = self.log_probs(docs, lines)[known, gold[known]]
+            scores[f"{self.name}_loss"] = -float(chosen.mean()) if len(known) else None
+        return scores
+
+    def calibrate(self, examples: Iterable[Example]) -> None:
+        """Fit the calibration of scores on examples whose docs have been predicted by this component as it stands."""
+        self.cfg["calibration"] = None
+        examples = list(examples)
+        predictions = self.predict([example.predicted for example in examples])
+        scores, correct = [], []
+        for example, entities in zip(examples, predictions, strict=True):
+            doc, reference = example.predicted, example.reference
+            gold = {(ent.start_char, ent.end_char, ent.label_) for ent in reference.ents}
+            for entity in entities:
+                span = doc[entity.start : entity.end]
+                scores.append(entity.score)
+                correct.append((span.start_char, span.end_char, entity.label) in gold)
+        self.cfg["calibration"] = fit_calibration(scores, correct)
+
+
+def gold_tags(examples: Sequence[Example], lines: Lines, labels: Sequence[str]) -> Ints1d:
+    """The gold tag of each token of `lines`, -1 where it is not known: not annotated, misaligned, another label."""
+    number = {tag: i for i, tag in enumerate(tags_of(labels))}
+    by_doc = []
+    for example in examples:
+        ents, tags = example.get_aligned_ents_and_ner()
+        gold = numpy.array([0 if tag == "O" else -1 for tag in tags], dtype="int64")
+        for ent in ents:
+            if ent.label_ in labels:
+                tokens = [token.i for token in ent if not token.is_space]
+                prefixes = "U" if len(tokens) == 1 else "B" + "I" * (len(tokens) - 2) + "L"
+                gold[tokens] = [number[f"{prefix}-{ent.label_}"] for prefix in prefixes]
+        by_doc.append(gold)
+    offsets = numpy.cumsum([0, *map(len, by_doc)])
+    return numpy.concatenate([*by_doc, numpy.zeros(0, dtype="int64")])[offsets[lines.doc] + lines.token]
+
+
+def logit(probability: NDArray[Any]) -> NDArray[Any]:
+    clipped = numpy.clip(probability, 1e-6, 1 - 1e-6)
+    return numpy.log(clipped / (1 - clipped))
+
+
+def calibrated(score: float, calibration: Sequence[float] | None) -> float:
+    """The score after Platt scaling: sigmoid(slope · logit(score) + intercept)."""
+    if calibration is None:
+        return score
+    slope, intercept = calibration
+    return float(1 / (1 + numpy.exp(-(slope * logit(numpy.array(score)) + intercept))))
+
+
+def fit_calibration(scores: Sequence[float], correct: Sequence[bool]) -> list[float] | None:
+    """Slope and intercept of Platt scaling (Platt 1999) by Newton's method, with his smoothed targets.
+
+    Returns None if there are fewer than 20 scores, too few to say anything."""
+    if len(scores) < 20:
+        return None
+    features = numpy.stack([logit(numpy.array(scores)), numpy.ones(len(scores))], axis=1)
+    right = int(sum(correct))
+    targets = numpy.where(correct, (right + 1) / (right + 2), 1 / (len(scores) - right + 2))
+    weights = numpy.array([1.0, 0.0])
+    for _ in range(50):
+        predicted = 1 / (1 + numpy.exp(-features @ weights))
+        # A small ridge keeps the step finite where all scores are alike.
+        hessian = (features.T * (predicted * (1 - predicted))) @ features + 1e-3 * numpy.eye(2)
+        step = numpy.linalg.solve(hessian, features.T @ (predicted - targets) + 1e-3 * (weights - [1.0, 0.0]))
+        weights = weights - step
+        if numpy.abs(step).max() < 1e-8:
+            break
+    # A higher score must never mean a lower probability.
+    return [max(float(weights[0]), 0.0), float(weights[1])]
+
+
+# Scorer, logger, colours
+
+
+@spacy.registry.scorers("skill_ner.scorer.v1")
+def create_scorer() -> Callable[..., dict[str, Any]]:
+    return score_entities
+
+
+def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    """Strict precision, recall and F1 (label and both edges right), overall and per label, and `ents_token_acc`: the
+    share of tokens, blanks aside, whose BILUO tag is right."""
+    examples = list(examples)
+    total = PRFScore()
+    per_type: dict[str, PRFScore] = {}
+    right = known = 0
+    for example in examples:
+        if not example.reference.has_annotation("ENT_IOB"):
+            continue
+        gold = {(ent.label_, ent.start_char, ent.end_char) for ent in example.reference.ents}
+        predicted = {(ent.label_, ent.start_char, ent.end_char) for ent in example.predicted.ents}
+        total.score_set(predicted, gold)
+        for label in {item[0] for item in gold | predicted}:
+            per_type.setdefault(label, PRFScore()).score_set(
+                {item for item in predicted if item[0] == label}, {item for item in gold if item[0] == label}
+            )
+        labels = sorted({item[0] for item in gold | predicted})
+        lines = lines_of([example.predicted])
+        gold_tag = gold_tags([example], lines, labels)
+        found = gold_tags([Example(example.predicted, example.predicted)], lines, labels)
+        right += int(((gold_tag == found) & (gold_tag >= 0)).sum())
+        known += int((gold_tag >= 0).sum())
+    if not known:
+        return {"ents_p": None, "ents_r": None, "ents_f": None, "ents_per_type": None, "ents_token_acc": None}
+    return {
+        "ents_p": total.precision,
+        "ents_r": total.recall,
+        "ents_f": total.fscore,
+        "ents_per_type": {label: score.to_dict() for label, score in sorted(per_type.items())},
+        "ents_token_acc": right / known,
+    }
+
+
+LOG_COLUMNS = ["epoch", "step", "training loss", "validation loss", "P", "R", "F1", "token accuracy", "seconds"]
+
+
+@spacy.registry.loggers("skill_ner.EpochLogger.v1")
+def create_epoch_logger(
+    output_file: str | None = None, progress_bar: bool = True
+) -> Callable[[Language, IO[str], IO[str]], tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]]:
+    """A table with one row for each evaluation.
+
+    output_file (str): JSONL file that gets the same rows.
+    progress_bar (bool): Show how far it is to the next evaluation.
+    """
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]:
+        rows: list[dict[str, Any]] = []
+        steps = 0
+        every = nlp.config["training"]["eval_frequency"]
+        bar: Any = None
+        stdout.write("  ".join(f"{column:>14}" for column in LOG_COLUMNS) + "\n")
+
+        def log_step(info: dict[str, Any] | None) -> None:
+            nonlocal steps, bar
+            steps += 1
+            if info is None:
+                if bar is not None:
+                    bar.update(1)
+                return
+            if bar is not None:
+                bar.close()
+            scores = info["other_scores"]
+            # Any trainable component may be logged: `ner` has the same columns, less the validation loss.
+            name = next((name for name in ("skill_ner", "ner") if name in info["losses"]), "")
+            values = [
+                info["step"] / every,
+                info["step"],
+                info["losses"].get(name, 0.0) / steps,
+                scores.get(f"{name}_loss"),
+                *(scores.get(key) for key in ("ents_p", "ents_r", "ents_f", "ents_token_acc")),
+                info["seconds"],
+            ]
+            rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
+            stdout.write("  ".join(f"{format_value(value):>14}" for value in values) + "\n")
+            stdout.flush()
+            if output_file is not None:
+                Path(output_file).parent.mkdir(parents=True, exist_ok=True)
+                srsly.write_jsonl(output_file, rows)
+            steps = 0
+            bar = tqdm(total=every, leave=False, file=stderr, unit="batch") if progress_bar else None
+
+        def finalize() -> None:
+            if bar is not None:
+                bar.close()
+
+        return log_step, finalize
+
+    return setup
+
+
+def format_value(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+
+
+@spacy.registry.displacy_colors("skill_ner.colors.v1")
+def displacy_colors() -> dict[str, str]:
+    return {"TECHNOLOGY": "#7aecec", "TECHNICAL": "#bfeeb7", "BUS": "#feca74", "SOFT": "#ff9eb5"}
