@@ -57,8 +57,7 @@ INFIXES = [
     GLUE,
     r"(?<=[a-z])(?=[A-Z])",
     r"(?<=[A-Z]{2})(?=[A-Z][a-z]{2})",
-    r"(?<=[^\W\d_])[.!?](?=[A-Z])",
-    r"(?<=[^\W\d_]\))[.!?](?=[A-Z])",
+    r"(?<=[^\W\d_)])[.!?]+(?=[^\W\d_])",
     r"(?<=[0-9])[.)](?=[^\W\d_])",
     r"\+(?=[^\W\d_])",
 ]
@@ -81,7 +80,8 @@ def create_tokenizer() -> Callable[[Language], Tokenizer]:
             suffix_search=compile_suffix_regex([*(defaults.suffixes or ()), *SUFFIXES]).search,
             infix_finditer=compile_infix_regex([*(defaults.infixes or ()), *INFIXES]).finditer,
             token_match=defaults.token_match,
-            url_match=defaults.url_match,
+            # "ego.communicate" is two sentences whose blank was lost, not an address.
+            url_match=None,
         )
 
     return build
