@@ -39,6 +39,7 @@ from scripts.skill_ner import Pieces, cut_priority, window_edges
 
 WINDOW = 256
 HELD_OUT = 0.1
+HEAD = ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")
 HEAD_LEARN_RATE = 1e-3
 IGNORE = -100
 
@@ -82,8 +83,9 @@ def main(
     tokenizer = DistilBertTokenizerFast.from_pretrained(base)
     learned, held_out = text_to_learn(train, exclude, posts, seed)
     collate = Collator(tokenizer, masking, word_probability, skill_probability)
-    windows = [window for doc in learned for window in windows_of(doc, tokenizer)]
-    unseen = [window for doc in held_out for window in windows_of(doc, tokenizer)]
+    size = min(WINDOW, model.config.max_position_embeddings)
+    windows = [window for doc in learned for window in windows_of(doc, tokenizer, size)]
+    unseen = [window for doc in held_out for window in windows_of(doc, tokenizer, size)]
     device = torch.device("cpu" if gpu_id < 0 else f"cuda:{gpu_id}")
     before = perplexity(model.to(device), tokenizer, unseen, seed)
     checkpoints = output.parent / f".{output.name}-checkpoints"
@@ -159,8 +161,8 @@ class Window(NamedTuple):
     mentions: list[int]
 
 
-def windows_of(doc: Doc, tokenizer: PreTrainedTokenizerFast) -> list[Window]:
-    """The same windows that the pipeline's encoder will see, only that skills are known."""
+def windows_of(doc: Doc, tokenizer: PreTrainedTokenizerFast, size: int) -> list[Window]:
+    """The windows, of `size` wordpieces at most, that the pipeline's encoder will see, only that skills are known."""
     if not len(doc):
         return []
     pieces = Pieces()([doc], tokenizer)[0]
@@ -177,7 +179,7 @@ def windows_of(doc: Doc, tokenizer: PreTrainedTokenizerFast) -> list[Window]:
             [-1, *words[start:end], -1],
             [-1, *mentions[start:end], -1],
         )
-        for start, end in window_edges(counts, cut_priority(doc), WINDOW - 2)
+        for start, end in window_edges(counts, cut_priority(doc), size - 2)
         if start < end
     ]
 
@@ -246,11 +248,10 @@ class MaskedTrainer(Trainer):
 
     def create_optimizer(self) -> torch.optim.Optimizer:
         """AdamW with a higher learning rate for the masked-LM head: a base without one begins with random weights."""
-        head, encoder = [], []
+        head: list[Any] = []
+        encoder: list[Any] = []
         for name, parameter in self.model.named_parameters():
-            (
-                head if name.startswith(("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")) else encoder
-            ).append(parameter)
+            (head if name.startswith(HEAD) else encoder).append(parameter)
         groups = [
             {"params": encoder, "lr": self.args.learning_rate},
             {"params": head, "lr": max(self.args.learning_rate, HEAD_LEARN_RATE)},

@@ -139,7 +139,8 @@ def from_bert(bert: torch.nn.Module) -> DistilBertForMaskedLM:
         state[key] = value
     # DistilBERT has no token types: what BERT adds for type 0 goes into every position.
     token_types = state.pop("distilbert.embeddings.token_type_embeddings.weight")
-    state["distilbert.embeddings.position_embeddings.weight"] += token_types[0]
+    positions = "distilbert.embeddings.position_embeddings.weight"
+    state[positions] = state[positions] + token_types[0]
     missing, _ = model.load_state_dict(state, strict=False)
     lost = [key for key in missing if key.startswith("distilbert.")]
     if lost:

@@ -25,11 +25,12 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 from spacy.vocab import Vocab
 from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, TransformerData, WordpieceBatch
-from spacy_transformers.layers.hf_wrapper import HFWrapper
+from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_from_pretrained, set_pytorch_transformer
 from thinc.api import (
     Linear,
     Model,
+    Optimizer,
     chain,
     get_torch_default_device,
     glorot_uniform_init,
@@ -37,6 +38,7 @@ from thinc.api import (
     with_array,
     xp2torch,
 )
+from thinc.layers.pytorchwrapper import forward as pytorch_forward
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 from tqdm import tqdm
@@ -134,17 +136,23 @@ def create_encoder(
     batch_pieces (int): Wordpieces, padding included, that go through the encoder at once.
     tokenizer_config (dict): Settings for the Hugging Face tokenizer.
     transformer_config (dict): Settings for the Hugging Face model.
-    mixed_precision (bool): Use mixed precision on a GPU.
-    grad_scaler_config (dict): Settings of the gradient scaler for mixed precision.
+    mixed_precision (bool): On a GPU, train and predict in float16 where that is safe; on a CPU with instructions for
+        bfloat16, train in that. Predictions on a CPU are always in float32.
+    grad_scaler_config (dict): Settings of the gradient scaler for mixed precision on a GPU.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
-    wrapper = HFWrapper(
+    shim = EncoderShim(
         HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
-        convert_inputs=to_torch,
-        convert_outputs=from_torch,
         mixed_precision=mixed_precision,
         grad_scaler_config=dict(grad_scaler_config),
+    )
+    wrapper: Model = Model(
+        "skill_ner.torch",
+        pytorch_forward,
+        attrs={"convert_inputs": to_torch, "convert_outputs": from_torch},
+        shims=[shim],
+        dims={"nI": None, "nO": None},
     )
     return Model(
         "skill_ner.encoder",
@@ -161,6 +169,49 @@ def create_encoder(
             "has_transformer": False,
         },
     )
+
+
+class EncoderShim(HFShim):
+    """What holds the PyTorch model, as in spacy-transformers, but quick to train on a CPU too: bfloat16 where there are
+    instructions for it, and PyTorch's fused AdamW, with the settings and schedule of the optimizer that is passed."""
+
+    def __init__(self, model: HFObjects, mixed_precision: bool, grad_scaler_config: dict[str, Any]):
+        on_gpu = get_torch_default_device().type == "cuda"
+        super().__init__(model, mixed_precision=mixed_precision and on_gpu, grad_scaler_config=grad_scaler_config)
+        self.use_bfloat16 = mixed_precision and not on_gpu and cpu_has_bfloat16()
+        self.adam: torch.optim.Optimizer | None = None
+
+    def begin_update(self, inputs: ArgsKwargs) -> Any:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bfloat16):
+            return super().begin_update(inputs)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """AdamW (Loshchilov and Hutter 2019), the gradient clipped by its norm over all weights."""
+        if self._mixed_precision:
+            super().finish_update(optimizer)
+            return
+        parameters = [parameter for parameter in self._model.parameters() if parameter.grad is not None]
+        if not parameters:
+            return
+        if self.adam is None:
+            self.adam = torch.optim.AdamW(self._model.parameters(), fused=True)
+        self.adam.param_groups[0].update(
+            lr=optimizer.learn_rate, betas=(optimizer.b1, optimizer.b2), eps=optimizer.eps, weight_decay=optimizer.L2
+        )
+        if optimizer.grad_clip:
+            torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+    def from_bytes(self, bytes_data: bytes) -> "EncoderShim":
+        super().from_bytes(bytes_data)
+        self.adam = None
+        return self
+
+
+def cpu_has_bfloat16() -> bool:
+    # Older releases of PyTorch cannot tell: they train in float32.
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def init_encoder(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -55,13 +55,15 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def annotations(tmp_path: Path) -> Path:
-    """A folder with the sample posts, several times over with small changes, so that no split stays empty."""
+    """A folder with the sample posts, several times over with other text around, so that no split stays empty."""
     folder = tmp_path / "annotations"
     folder.mkdir()
     rows = []
     for copy in range(6):
-        for post in make_posts([f"Employer {copy} writes. {text} Reference {copy * 7}." for text in MARKED]):
-            rows.append(to_row(post) | {"id": f"{post.id}-{copy}", "text": post.text})
+        for post in make_posts():
+            # Words of its own make it a post of its own, not a near-duplicate.
+            tail = " ".join(f"{post.id} says {copy} {i}" for i in range(20))
+            rows.append(to_row(post) | {"id": f"{post.id}-{copy}", "text": f"{post.text}\n{tail}"})
     (folder / "sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 

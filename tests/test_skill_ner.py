@@ -1,5 +1,6 @@
 """The component keeps spaCy's contracts and its own promises."""
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -269,18 +270,18 @@ def test_windows_cover_every_piece_once_and_fit() -> None:
         priority = draw.choice([0, 0, 0, 1, 2], size=len(counts))
         edges = list(window_edges(counts, priority, limit=62))
         assert edges[0][0] == 0 and edges[-1][1] == counts.sum()
-        assert all(end == start for (_, end), (start, _) in zip(edges, edges[1:], strict=False))
+        assert all(end == start for (_, end), (start, _) in itertools.pairwise(edges))
         assert all(end - start <= 62 for start, end in edges)
 
 
 def test_windows_end_at_line_breaks_where_they_can() -> None:
     counts, priority = numpy.ones(100, dtype=int), numpy.zeros(100, dtype=int)
     priority[[35, 45]], priority[48] = 2, 1
-    assert list(window_edges(counts, priority, limit=50))[0] == (0, 46)
+    assert next(iter(window_edges(counts, priority, limit=50))) == (0, 46)
     priority[[35, 45]] = 0
-    assert list(window_edges(counts, priority, limit=50))[0] == (0, 49)
+    assert next(iter(window_edges(counts, priority, limit=50))) == (0, 49)
     priority[48] = 0
-    assert list(window_edges(counts, priority, limit=50))[0] == (0, 50)
+    assert next(iter(window_edges(counts, priority, limit=50))) == (0, 50)
 
 
 def test_batches_hold_every_window_and_pad_little() -> None:
@@ -315,7 +316,7 @@ def is_valid(tags: list[int]) -> bool:
     return bool(
         grammar.first[tags[0]]
         and grammar.last[tags[-1]]
-        and all(grammar.follows[a, b] for a, b in zip(tags, tags[1:], strict=False))
+        and all(grammar.follows[a, b] for a, b in itertools.pairwise(tags))
     )
 
 
@@ -330,7 +331,7 @@ def test_decoding_is_always_valid_and_the_best() -> None:
         best, best_score = None, -numpy.inf
         for sequence in numpy.ndindex(*(len(names),) * size):
             allowed = grammar.first[sequence[0]] and grammar.last[sequence[-1]]
-            if allowed and all(grammar.follows[a, b] for a, b in zip(sequence, sequence[1:], strict=False)):
+            if allowed and all(grammar.follows[a, b] for a, b in itertools.pairwise(sequence)):
                 score = sum(log_probs[i, tag] for i, tag in enumerate(sequence))
                 if score > best_score:
                     best, best_score = list(sequence), score
@@ -342,7 +343,7 @@ def test_lines_are_decoded_by_themselves() -> None:
     log_probs = random_log_probs(300, seed=3)
     starts = numpy.array([0, 1, 50, 52, 200, 300])
     tags = best_tags(log_probs, starts, grammar).tolist()
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         assert is_valid(tags[start:end])
 
 
