@@ -1,0 +1,191 @@
+"""The workflow as a user runs it: from a few posts to a wheel that works elsewhere, and nothing done twice."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+from scripts import package
+from scripts.install import app as install_app
+from scripts.package import performance
+from tests.conftest import MARKED, ROOT, make_posts
+
+# A name of its own, so that a pipeline the user has installed stays.
+NAME = "skillner_e2e"
+STEPS = ["base", "convert", "adapt", "train", "evaluate", "package", "install"]
+
+
+class Project:
+    """A copy of this project with a handful of posts."""
+
+    def __init__(self, folder: Path, encoder: Path, annotations: Path):
+        self.folder = folder
+        for name in ("scripts", "configs"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("project.yml", "LICENSE", "NOTICE"):
+            shutil.copy(ROOT / name, folder / name)
+        shutil.copytree(annotations, folder / "corpus" / "annotations")
+        (folder / "corpus" / "posts").mkdir()
+        settings = {"base": encoder, "name": NAME, "version": "0.0.1", "adapt_epochs": 1, "epochs": 2}
+        self.options = [part for key, value in settings.items() for part in (f"--vars.{key}", str(value))]
+
+    def run(self, command: str = "all", *options: str) -> subprocess.CompletedProcess[str]:
+        arguments = ["-m", "spacy", "project", "run", command, ".", *self.options, *options]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+
+    def steps_run(self, *options: str) -> list[str]:
+        """The steps that `run all` did not skip."""
+        done = self.run("all", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [name for name in STEPS if f"python -m scripts.{name} " in done.stdout.replace(sys.executable, "python")]
+
+    @property
+    def wheel(self) -> Path:
+        (wheel,) = (self.folder / "training" / "packages").glob("*/dist/*.whl")
+        return wheel
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("project")
+    annotations = tmp_path_factory.mktemp("annotations")
+    rows = []
+    for copy in range(6):
+        for post in make_posts():
+            tail = " ".join(f"{post.id} says {copy} {i}" for i in range(20))
+            label = [[span.start, span.end, span.label] for span in post.spans]
+            rows.append({"id": f"{post.id}-{copy}", "text": f"{post.text}\n{tail}", "label": label})
+    (annotations / "sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    project = Project(folder, tiny_encoder, annotations)
+    assert project.steps_run() == STEPS
+    yield project
+    subprocess.run([sys.executable, "-m", "pip", "uninstall", "--yes", "--quiet", f"en_{NAME}"], check=True)
+
+
+def load_elsewhere(code: str, folder: Path) -> Any:
+    """Run code in a new process, from another folder, offline, and return what it prints as JSON."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_second_run_skips_every_step(project: Project) -> None:
+    started = time.monotonic()
+    assert project.steps_run() == ["install"]
+    assert time.monotonic() - started < 15
+
+
+def test_a_change_runs_what_depends_on_it_again(project: Project) -> None:
+    config = project.folder / "configs" / "skill_ner.cfg"
+    config.write_text(config.read_text().replace("dropout = 0.1", "dropout = 0.2"))
+    assert project.steps_run() == STEPS[3:]
+    path = project.folder / "corpus" / "annotations" / "sample.jsonl"
+    path.write_text(path.read_text().replace("says 0 0 ", "claims 0 0 "))
+    assert project.steps_run()[:2] == ["convert", "adapt"]
+    assert project.steps_run() == ["install"]
+
+
+def test_the_installed_wheel_gives_what_was_trained(project: Project, tmp_path: Path) -> None:
+    texts = ["\n".join(post.text for post in make_posts()), "", "Know C++/SQL 😀;Python.", "skillsSQL"]
+    code = f"""
+import json, spacy
+nlp = spacy.load("en_{NAME}")
+docs = nlp.pipe({texts!r})
+print(json.dumps([[[e.start_char, e.end_char, e.label_, e._.score] for e in doc.ents] for doc in docs]))
+"""
+    found = load_elsewhere(code, tmp_path)
+    nlp = spacy.load(project.folder / "training" / "model-best")
+    for spans, doc in zip(found, nlp.pipe(texts), strict=True):
+        assert [span[:3] for span in spans] == [[e.start_char, e.end_char, e.label_] for e in doc.ents]
+        assert [span[3] for span in spans] == pytest.approx([e._.score for e in doc.ents], abs=1e-3)
+
+
+def test_the_wheel_is_honest_about_itself(project: Project) -> None:
+    with zipfile.ZipFile(project.wheel) as wheel:
+        names = wheel.namelist()
+        (metadata,) = (wheel.read(name).decode() for name in names if name.endswith("METADATA"))
+        (meta,) = (json.loads(wheel.read(name)) for name in names if name == f"en_{NAME}/meta.json")
+    assert any(name.endswith("skill_ner.py") for name in names)
+    assert any("LICENSES_SOURCES" in name for name in names)
+    assert "Requires-Dist: torch>=2.6" in metadata and "Requires-Dist: spacy-transformers" in metadata
+    assert meta["spacy_version"] == package.SPACY_RANGE
+    assert set(meta["labels"]["skill_ner"]) == {"TECHNOLOGY", "TECHNICAL", "BUS", "SOFT"}
+    assert meta["performance"]["ents_f"] is not None and meta["sources"]
+    assert str(project.folder) not in json.dumps(meta)
+
+
+def test_weights_load_without_unpickling_what_a_stranger_wrote(project: Project, tmp_path: Path) -> None:
+    code = f"""
+import json, torch
+load = torch.load
+def safe(*args, **kwargs):
+    assert kwargs.get("weights_only") is not False
+    return load(*args, **kwargs | {{"weights_only": True}})
+torch.load = safe
+import spacy
+print(json.dumps(spacy.load("en_{NAME}").pipe_names))
+"""
+    assert load_elsewhere(code, tmp_path) == ["transformer", "skill_ner", "doc_cleaner"]
+
+
+def test_docs_of_the_package_are_light(project: Project, tmp_path: Path) -> None:
+    code = f"""
+import json, spacy
+print(json.dumps(spacy.load("en_{NAME}")({MARKED[0]!r})._.trf_data))
+"""
+    assert load_elsewhere(code, tmp_path) is None
+
+
+def test_installing_the_same_wheel_again_does_nothing(project: Project) -> None:
+    result = CliRunner().invoke(install_app, [str(project.wheel)])
+    assert result.exit_code == 0 and "is installed already" in result.output
+
+
+def test_bad_annotations_stop_the_workflow_with_one_line(project: Project) -> None:
+    good = (project.folder / "corpus" / "train.spacy").read_bytes()
+    bad = project.folder / "corpus" / "annotations" / "bad.jsonl"
+    bad.write_text('{"text": "Know SQL", "label": [[5, 99, "TECHNOLOGY"]]}\n')
+    try:
+        done = project.run()
+        assert done.returncode != 0
+        assert "corpus/annotations/bad.jsonl:1: span [5, 99, TECHNOLOGY]" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert (project.folder / "corpus" / "train.spacy").read_bytes() == good
+    finally:
+        bad.unlink()
+
+
+def test_performance_has_spacys_names() -> None:
+    scores = {"precision": 0.1, "recall": 0.2, "f1": 0.3}
+    metrics = {
+        "strict": scores | {"f1_interval_95": [0.2, 0.4]},
+        "per_label": {"SOFT": scores},
+        "token_accuracy": 0.9,
+        "calibration_error": 0.01,
+    }
+    found = performance(metrics)
+    assert (found["ents_p"], found["ents_r"], found["ents_f"]) == (0.1, 0.2, 0.3)
+    assert found["ents_per_type"] == {"SOFT": {"p": 0.1, "r": 0.2, "f": 0.3}}
+
+
+def test_missing_input_is_one_clear_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(install_app, [str(tmp_path / "none.whl")])
+    assert result.exit_code == 1 and "no such file" in result.output
+    options = ["--name", "x", "--version", "0", "--metrics", str(tmp_path / "none.json"), "--base", "x"]
+    result = CliRunner().invoke(package.app, [str(tmp_path / "none"), str(tmp_path / "out"), *options])
+    assert result.exit_code == 1 and "no such file or folder" in result.output
+    assert not (tmp_path / "out").exists()

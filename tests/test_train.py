@@ -1,0 +1,88 @@
+"""Training writes the best epoch whole or not at all, and its table says what happened."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+from scripts import train
+from scripts.convert import app as convert_app
+from tests.conftest import LABELS, ROOT
+
+CONFIG = ROOT / "configs" / "skill_ner.cfg"
+STOCK = ROOT / "configs" / "stock_ner.cfg"
+
+
+@pytest.fixture
+def corpus(annotations: Path, tmp_path: Path) -> Path:
+    arguments = [str(annotations), "--output", str(tmp_path / "corpus"), "--labels", ",".join(LABELS)]
+    assert CliRunner().invoke(convert_app, arguments).exit_code == 0
+    return tmp_path / "corpus"
+
+
+def run(corpus: Path, encoder: Path, output: Path, *configs: Path, epochs: int = 2) -> Any:
+    options = {
+        "--output": output,
+        "--train": corpus / "train.spacy",
+        "--dev": corpus / "dev.spacy",
+        "--encoder": encoder,
+        "--log": output.parent / "log.jsonl",
+        "--epochs": epochs,
+    }
+    return CliRunner().invoke(train.app, [*map(str, configs), *(str(x) for pair in options.items() for x in pair)])
+
+
+def test_the_table_has_a_row_for_each_epoch(corpus: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    result = run(corpus, tiny_encoder, tmp_path / "model", CONFIG)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        assert row["training loss"] > 0 and row["validation loss"] > 0 and 0 <= row["token accuracy"] <= 1
+        assert all(0 <= row[key] <= 1 for key in ("P", "R", "F1"))
+    assert rows[2]["training loss"] < rows[0]["training loss"]
+    assert "validation loss" in result.output and "token accuracy" in result.output
+    nlp = spacy.load(tmp_path / "model")
+    assert nlp.pipe_names == ["transformer", "skill_ner"] and set(nlp.pipe_labels["skill_ner"]) == set(LABELS)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_comparison_differs_in_the_component_alone(corpus: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    result = run(corpus, tiny_encoder, tmp_path / "stock", CONFIG, STOCK, epochs=1)
+    assert result.exit_code == 0, result.output
+    nlp = spacy.load(tmp_path / "stock")
+    assert nlp.pipe_names == ["transformer", "ner"]
+    assert nlp.config["components"]["transformer"]["model"]["@architectures"] == "skill_ner.Encoder.v1"
+    assert nlp("Know SQL").has_annotation("ENT_IOB")
+
+
+def test_settings_are_in_epochs_and_the_environment_may_override(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = {"paths": {"train": str(corpus / "train.spacy")}}
+    config = train.training_config([CONFIG], overrides, epochs=3)["training"]
+    assert config["max_steps"] == config["optimizer"]["learn_rate"]["total_steps"] == 3 * config["eval_frequency"]
+    monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.max_steps=2")
+    assert train.training_config([CONFIG], overrides, epochs=3)["training"]["max_steps"] == 2
+
+
+def test_a_failed_run_keeps_the_old_pipeline(
+    corpus: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "meta.json").write_text("old")
+
+    def fail(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "calibrate", fail)
+    assert run(corpus, tiny_encoder, model, CONFIG, epochs=1).exit_code != 0
+    assert (model / "meta.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_missing_input_is_one_clear_line(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path / "none", tmp_path / "model", CONFIG)
+    assert result.exit_code == 1 and f"{tmp_path / 'none'}: no such file or folder" in result.output
