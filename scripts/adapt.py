@@ -35,7 +35,7 @@ from scripts.cli import bad_input, new_app, replacing, reports_bad_input
 from scripts.convert import blank_pipeline, place
 from scripts.near_duplicates import cluster
 from scripts.posts import read_posts
-from scripts.skill_ner import Pieces, cut_priority, window_edges
+from scripts.skill_ner import Pieces, cpu_has_bfloat16, cut_priority, window_edges
 
 WINDOW = 256
 HELD_OUT = 0.1
@@ -304,6 +304,7 @@ def fit(
         report_to=[],
         seed=settings["seed"],
         use_cpu=gpu_id < 0,
+        bf16=gpu_id < 0 and cpu_has_bfloat16(),
         dataloader_pin_memory=gpu_id >= 0,
     )
     trainer = MaskedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate)

@@ -826,7 +826,7 @@ def create_epoch_logger(
             values = [
                 info["step"] / every,
                 info["step"],
-                info["losses"].get(name, 0.0) / steps,
+                float(info["losses"].get(name, 0.0)) / steps,
                 scores.get(f"{name}_loss"),
                 *(scores.get(key) for key in ("ents_p", "ents_r", "ents_f", "ents_token_acc")),
                 info["seconds"],

@@ -1,6 +1,7 @@
 """Train the pipeline, keep the best of its epochs, and calibrate its scores on the dev split."""
 
 import math
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +46,7 @@ def main(
     fix_random_seed(seed)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".epochs-") as folder:
-        train(init_nlp(settings, use_gpu=gpu_id), Path(folder), use_gpu=gpu_id)
+        train(init_nlp(settings, use_gpu=gpu_id), Path(folder), use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
         best = spacy.load(Path(folder) / "model-best")
     calibrate(best, dev_path)
     with replacing(output) as beside:
