@@ -46,7 +46,15 @@ ALLOWED_FIRST = (
         "good distribution",
         "good documentation",
     ),
-    *("good humo", "good laboratory", "good listener", "good manufacturing", "good pharmacovigilance"),
+    *(
+        "good with people",
+        "in-depth interviews",
+        "good humo",
+        "good laboratory",
+        "good listener",
+        "good manufacturing",
+        "good pharmacovigilance",
+    ),
     *("great expectations", "hands-on attitude", "hands-on mentality", "knowledge base", "knowledge distillation"),
     *("knowledge engineering", "knowledge graph", "knowledge management", "knowledge representation"),
     *("knowledge sharing", "knowledge tracing", "knowledge transfer", "proficiency testing", "sound event"),
@@ -55,7 +63,7 @@ ALLOWED_FIRST = (
 ALLOWED_LAST = frozenset(
     "interpersonal analytical people soft quantitative organizational organisational social leadership math "
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
-    "influencing reasoning research user employee digital developer investigative it patient erlang interface "
+    "influencing reasoning research user employee digital developer investigative it patient guest erlang interface "
     "work".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
