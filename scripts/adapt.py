@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -302,11 +303,14 @@ def fit(
         logging_strategy="epoch",
         remove_unused_columns=False,
         report_to=[],
+        disable_tqdm=False,
         seed=settings["seed"],
         use_cpu=gpu_id < 0,
         bf16=gpu_id < 0 and cpu_has_bfloat16(),
         dataloader_pin_memory=gpu_id >= 0,
     )
+    # Trainer calls PyTorch by a name that is deprecated: nothing a user can mend.
+    warnings.filterwarnings("ignore", message="`torch.cpu.amp.autocast", category=FutureWarning)
     trainer = MaskedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate)
     trainer.train(resume_from_checkpoint=last)
 
