@@ -58,6 +58,10 @@ class Project:
         return wheel
 
 
+# Two minutes of subprocesses, on two cores.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
@@ -153,6 +157,18 @@ print(json.dumps(spacy.load("en_{NAME}")({MARKED[0]!r})._.trf_data))
 def test_installing_the_same_wheel_again_does_nothing(project: Project) -> None:
     result = CliRunner().invoke(install_app, [str(project.wheel)])
     assert result.exit_code == 0 and "is installed already" in result.output
+
+
+def test_the_benchmark_measures_every_row(project: Project) -> None:
+    output = project.folder / "training" / "benchmark.json"
+    options = ["--posts", "corpus/annotations", "--output", str(output), "--stock", "training/none"]
+    command = [sys.executable, "-m", "scripts.benchmark", f"en_{NAME}", *options, "--limit", "4", "--repeats", "1"]
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_text())["rows"]
+    assert list(rows) == ["en_skillner", "raw encoder", "Hugging Face pipeline"]
+    for name, row in rows.items():
+        assert name in done.stdout and row["words_per_second"] > 0 and row["peak_mb"] > 100
 
 
 def test_bad_annotations_stop_the_workflow_with_one_line(project: Project) -> None:
