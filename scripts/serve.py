@@ -1,0 +1,184 @@
+"""Extract skills over HTTP."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import spacy
+import typer
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from spacy.language import Language
+from spacy.tokens import Doc
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scripts.cli import bad_input, new_app, reports_bad_input
+from scripts.posts import Unit, utf16_offsets
+
+MOST_TEXTS = 64
+MOST_CHARACTERS = 100_000
+MOST_BYTES = 4_000_000
+
+app = new_app("Serve the pipeline over HTTP.")
+
+
+@app.command()
+@reports_bad_input
+def main(
+    model: Annotated[str, typer.Argument(help="folder of a trained pipeline, or the name of an installed one")],
+    host: Annotated[str, typer.Option(help="address to listen on; the default is reached from this machine only")] = (
+        "127.0.0.1"
+    ),
+    port: int = 8080,
+) -> None:
+    """Answer POST /extract and GET /health; /docs describes both."""
+    uvicorn.run(create_api(load_pipeline(model)), host=host, port=port, log_level="warning")
+
+
+def load_pipeline(model: str) -> Language:
+    """A pipeline from a folder or an installed package. Raises BadInput if there is none."""
+    if Path(model).is_dir():
+        # Only a folder needs it: a package brings its own.
+        from scripts import skill_ner  # noqa: F401
+    try:
+        return spacy.load(model)
+    except OSError as error:
+        what = f"no pipeline can be loaded ({str(error).splitlines()[0]})"
+        raise bad_input(model, what, "train one first: spacy project run all") from None
+
+
+class Request(BaseModel):
+    """One text or several."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: str | None = Field(None, max_length=MOST_CHARACTERS)
+    texts: list[Annotated[str, Field(max_length=MOST_CHARACTERS)]] | None = Field(None, max_length=MOST_TEXTS)
+    unit: Unit = Field(Unit.codepoint, description="what offsets count; utf16 is what JavaScript and doccano count")
+
+    @field_validator("text", "texts")
+    @classmethod
+    def check_characters(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if any("\ud800" <= char <= "\udfff" for text in as_list(value) for char in text):
+            raise ValueError("half of a surrogate pair: write the character as a whole")
+        return value
+
+    @model_validator(mode="after")
+    def check_texts(self) -> "Request":
+        if (self.text is None) == (self.texts is None):
+            raise ValueError("give either 'text' or 'texts'")
+        return self
+
+    def all_texts(self) -> list[str]:
+        return as_list(self.text if self.texts is None else self.texts)
+
+
+class Entity(BaseModel):
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None = Field(description="how likely the entity is right, 0 to 1; null if the model cannot say")
+
+
+class Result(BaseModel):
+    entities: list[Entity]
+
+
+class Response(BaseModel):
+    model: str
+    unit: Unit
+    results: list[Result] = Field(description="one for each text, in the order they were given")
+
+
+def as_list(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def create_api(nlp: Language) -> FastAPI:
+    """The web application around a pipeline."""
+    name = model_name(nlp)
+    api = FastAPI(title="Skills in job posts", description=f"Model: {name}")
+    api.add_middleware(BodyLimit, limit=MOST_BYTES)
+    # A pipeline is no use to two threads at once.
+    lock = threading.Lock()
+
+    @api.get("/health")
+    def health() -> dict[str, Any]:
+        """Whether the service is up, and what it recognises."""
+        return {"status": "ok", "model": name, "labels": labels_of(nlp)}
+
+    @api.post("/extract")
+    def extract(request: Request) -> Response:
+        """The skills of one text or several."""
+        # The memory zone gives back the strings of these texts.
+        with lock, nlp.memory_zone():
+            results = [to_result(doc, request.unit) for doc in nlp.pipe(request.all_texts())]
+        return Response(model=name, unit=request.unit, results=results)
+
+    return api
+
+
+def model_name(nlp: Language) -> str:
+    return f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
+
+
+def labels_of(nlp: Language) -> Sequence[str]:
+    return sorted({label for labels in nlp.pipe_labels.values() for label in labels})
+
+
+def to_result(doc: Doc, unit: Unit) -> Result:
+    offsets = utf16_offsets(doc.text) if unit is Unit.utf16 else range(len(doc.text) + 1)
+    return Result(
+        entities=[
+            Entity(
+                start=offsets[ent.start_char],
+                end=offsets[ent.end_char],
+                label=ent.label_,
+                text=ent.text,
+                score=score_of(ent),
+            )
+            for ent in doc.ents
+        ]
+    )
+
+
+def score_of(ent: Any) -> float | None:
+    """The confidence of an entity, None where the pipeline gives none."""
+    score: float | None = ent._.score if ent.has_extension("score") else None
+    return score
+
+
+class BodyLimit:
+    """Refuse a request body over `limit` bytes with 413, before it is all in memory."""
+
+    def __init__(self, app: ASGIApp, limit: int):
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # Read here: a body may come without a length, or with a wrong one.
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limit:
+                refusal = JSONResponse({"detail": f"the body is larger than {self.limit} bytes"}, status_code=413)
+                await refusal(scope, receive, send)
+                return
+
+        async def replay() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+if __name__ == "__main__":
+    app()
