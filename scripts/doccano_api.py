@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -214,6 +215,14 @@ class Doccano:
 def parse_lines(content: bytes) -> list[Row]:
     # Only \n ends a line: U+2028, U+2029 and U+0085 stand raw in the export.
     return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+
+
+def file_name(project: str) -> str:
+    """The name of a project as part of a file's name. Raises BadInput if nothing of it can be."""
+    name = re.sub(r"[^\w.-]+", "-", project).strip("-.")
+    if not name:
+        raise bad_input(project, "no name for a project", "give it a letter or a digit")
+    return name
 
 
 def to_project(row: Mapping[str, Any]) -> Project:

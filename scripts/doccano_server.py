@@ -1,4 +1,4 @@
-"""A local doccano: installed, initialised, started and stopped by one command each, reachable from this machine only."""
+"""A local doccano: brought up by one command, stopped by another, reachable from this machine only."""
 
 import hashlib
 import json

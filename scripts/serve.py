@@ -174,8 +174,10 @@ class BodyLimit:
                 await refusal(scope, receive, send)
                 return
 
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def replay() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return whole.pop() if whole else await receive()
 
         await self.app(scope, replay, send)
 
