@@ -39,6 +39,7 @@ from scripts.skill_ner import Pieces, cut_priority, window_edges
 
 WINDOW = 256
 HELD_OUT = 0.1
+HEAD_LEARN_RATE = 1e-3
 IGNORE = -100
 
 app = new_app("Adapt the encoder to job posts.")
@@ -114,7 +115,7 @@ def main(
     with replacing(metrics) as beside:
         beside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     rows = [(name, f"{before[name]:.1f}", f"{after[name]:.1f}") for name in before]
-    msg.table(rows, header=("perplexity", "before", "after"), divider=True, aligns="lrr")
+    msg.table(rows, header=("perplexity", "before", "after"), divider=True, aligns=("l", "r", "r"))
 
 
 def text_to_learn(train: Path, exclude: Sequence[Path], posts: Path, seed: int) -> tuple[list[Doc], list[Doc]]:
@@ -242,6 +243,20 @@ class MaskedTrainer(Trainer):
     ) -> Any:
         logits, labels = masked_logits(model, inputs)
         return cross_entropy(logits, labels)
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW with a higher learning rate for the masked-LM head: a base without one begins with random weights."""
+        head, encoder = [], []
+        for name, parameter in self.model.named_parameters():
+            (
+                head if name.startswith(("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")) else encoder
+            ).append(parameter)
+        groups = [
+            {"params": encoder, "lr": self.args.learning_rate},
+            {"params": head, "lr": max(self.args.learning_rate, HEAD_LEARN_RATE)},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=self.args.weight_decay, fused=True)
+        return self.optimizer
 
 
 def masked_logits(model: DistilBertForMaskedLM, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

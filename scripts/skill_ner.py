@@ -37,6 +37,7 @@ from thinc.api import (
     with_array,
     xp2torch,
 )
+from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 from tqdm import tqdm
 from transformers.file_utils import ModelOutput
@@ -57,8 +58,8 @@ INFIXES = [
     GLUE,
     r"(?<=[a-z])(?=[A-Z])",
     r"(?<=[A-Z]{2})(?=[A-Z][a-z]{2})",
-    r"(?<=[^\W\d_])[.!?](?=[A-Z])",
-    r"(?<=[^\W\d_]\))[.!?](?=[A-Z])",
+    r"(?:(?<=[^\W\d_])|(?<=\)))\.+(?=[^\W\d_])",
+    r"[!?]+",
     r"(?<=[0-9])[.)](?=[^\W\d_])",
     r"\+(?=[^\W\d_])",
 ]
@@ -81,7 +82,8 @@ def create_tokenizer() -> Callable[[Language], Tokenizer]:
             suffix_search=compile_suffix_regex([*(defaults.suffixes or ()), *SUFFIXES]).search,
             infix_finditer=compile_infix_regex([*(defaults.infixes or ()), *INFIXES]).finditer,
             token_match=defaults.token_match,
-            url_match=defaults.url_match,
+            # "ego.communicate" is two sentences whose blank was lost, not an address.
+            url_match=None,
         )
 
     return build
@@ -324,14 +326,7 @@ def create_head(tok2vec: Model[list[Doc], list[Floats2d]], nO: int | None = None
 def resize_output(model: Model, nO: int) -> None:
     """Give the head more tags, keeping what it knows of those it has."""
     layer = model.get_ref("output_layer")
-    W, b = layer.get_param("W"), layer.get_param("b")
-    wider: Model = Linear(nO, W.shape[1], init_W=glorot_uniform_init)
-    wider.initialize()
-    wider.get_param("W")[: len(W)] = W
-    wider.get_param("b")[: len(b)] = b
-    layer.set_dim("nO", nO, force=True)
-    layer.set_param("W", wider.get_param("W"))
-    layer.set_param("b", wider.get_param("b"))
+    model.replace_node(layer, resize_linear_weighted(layer, nO))
 
 
 # Tags and decoding
@@ -664,7 +659,7 @@ def fit_calibration(scores: Sequence[float], correct: Sequence[bool]) -> list[fl
     features = numpy.stack([logit(numpy.array(scores)), numpy.ones(len(scores))], axis=1)
     right = int(sum(correct))
     targets = numpy.where(correct, (right + 1) / (right + 2), 1 / (len(scores) - right + 2))
-    weights = numpy.array([1.0, 0.0])
+    weights = numpy.zeros(2)
     for _ in range(50):
         predicted = 1 / (1 + numpy.exp(-features @ weights))
         # A small ridge keeps the step finite where all scores are alike.

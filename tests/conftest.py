@@ -1,0 +1,120 @@
+"""What tests share: a tiny encoder in hub layout, a few posts, a pipeline that has learned them by heart."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.training import Example
+from transformers import DistilBertConfig, DistilBertForMaskedLM, DistilBertTokenizerFast
+
+from scripts.convert import to_doc
+from scripts.markup import parse_text
+from scripts.posts import Post, to_row
+
+# No test may reach for a model hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).parent.parent
+LABELS = ["TECHNOLOGY", "TECHNICAL", "BUS", "SOFT"]
+
+MARKED = [
+    "We need {{Python|T}}, {{SQL|T}} and {{machine learning|M}}.\nYou are {{curious|S}} and know {{budgeting|B}}.",
+    "Requirements:\n{{data modelling|M}} in {{Snowflake|T}}\n{{stakeholder management|B}}\n{{team player|S}}",
+    "Our platform is great.\nApply with {{communication|S}} skills and {{A/B testing|M}}; {{Tableau|T}}|{{SQL|T}}.",
+    "The bank offers lunch.\nBuild {{dashboards|M}} with {{Power BI|T}}, {{pricing|B}}, {{attention to detail|S}}.",
+]
+
+
+def make_posts(marked: list[str] = MARKED) -> list[Post]:
+    posts = []
+    for number, text in enumerate(marked):
+        plain, spans = parse_text(text)
+        posts.append(Post(id=f"post-{number}", text=plain, spans=spans, source=f"posts.jsonl:{number + 1}"))
+    return posts
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows (objects, or lines as they are) to a JSONL file."""
+
+    def write(*rows: Any, name: str = "posts.jsonl") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    """A folder with the sample posts, several times over with small changes, so that no split stays empty."""
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    rows = []
+    for copy in range(6):
+        for post in make_posts([f"Employer {copy} writes. {text} Reference {copy * 7}." for text in MARKED]):
+            rows.append(to_row(post) | {"id": f"{post.id}-{copy}", "text": post.text})
+    (folder / "sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DistilBERT of two layers with random weights and a vocabulary of single characters and some words."""
+    folder = tmp_path_factory.mktemp("encoder")
+    characters = [chr(i) for i in range(33, 127) if not chr(i).isupper()]
+    words = sorted({word for text in MARKED for word in parse_text(text)[0].lower().split() if word.isalpha()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{c}" for c in characters), *words]
+    vocabulary = list(dict.fromkeys(vocabulary))
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    tokenizer = DistilBertTokenizerFast(vocab_file=str(folder / "vocab.txt"))
+    torch.manual_seed(0)
+    config = DistilBertConfig(
+        vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=128
+    )
+    DistilBertForMaskedLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_pipeline(encoder: Path, window: int = 64) -> Language:
+    """A pipeline as configs/skill_ner.cfg has it, not initialized."""
+    config = spacy.util.load_config(
+        ROOT / "configs" / "skill_ner.cfg",
+        overrides={"paths.encoder": str(encoder), "components.transformer.model.window": window},
+    )
+    return spacy.util.load_model_from_config(config, auto_fill=True)
+
+
+def make_examples(nlp: Language, posts: list[Post]) -> list[Example]:
+    return [Example(nlp.make_doc(post.text), to_doc(post, nlp)[0]) for post in posts]
+
+
+def train(nlp: Language, examples: list[Example], steps: int = 60) -> list[float]:
+    """Initialize the pipeline and learn the examples by heart. Returns the losses."""
+    spacy.util.fix_random_seed(0)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.003
+    losses = []
+    for _ in range(steps):
+        loss: dict[str, float] = {}
+        nlp.update(examples, sgd=optimizer, losses=loss, drop=0.0)
+        losses.append(loss["skill_ner"])
+    return losses
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_encoder: Path) -> Language:
+    """A pipeline that knows the sample posts by heart. Tests must not change it."""
+    nlp = make_pipeline(tiny_encoder)
+    losses = train(nlp, make_examples(nlp, make_posts()))
+    assert losses[-1] < losses[0] / 10
+    return nlp
