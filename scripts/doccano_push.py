@@ -244,7 +244,8 @@ def suggest(nlp: Language, posts: Sequence[Post]) -> Iterator[Suggestion]:
     with tqdm(total=len(posts), desc="annotating", unit="post", leave=False, delay=2) as bar:
         for batch in minibatch(posts, BATCH):
             with nlp.memory_zone():
-                docs = list(nlp.pipe([post.text for post in batch]))
+                # A packaged pipeline drops the vectors that `uncertainty` needs.
+                docs = list(nlp.pipe([post.text for post in batch], disable=["doc_cleaner"]))
                 suggestions = [
                     Suggestion([(ent.start_char, ent.end_char, ent.label_, score_of(ent)) for ent in doc.ents], value)
                     for doc, value in zip(docs, uncertainty(nlp, docs), strict=True)
