@@ -9,11 +9,12 @@ import spacy
 import typer
 import uvicorn
 from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spacy.language import Language
 from spacy.tokens import Doc
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scripts.cli import bad_input, new_app, reports_bad_input
 from scripts.posts import Unit, utf16_offsets
@@ -58,13 +59,6 @@ class Request(BaseModel):
     texts: list[Annotated[str, Field(max_length=MOST_CHARACTERS)]] | None = Field(None, max_length=MOST_TEXTS)
     unit: Unit = Field(Unit.codepoint, description="what offsets count; utf16 is what JavaScript and doccano count")
 
-    @field_validator("text", "texts")
-    @classmethod
-    def check_characters(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if any("\ud800" <= char <= "\udfff" for text in as_list(value) for char in text):
-            raise ValueError("half of a surrogate pair: write the character as a whole")
-        return value
-
     @model_validator(mode="after")
     def check_texts(self) -> "Request":
         if (self.text is None) == (self.texts is None):
@@ -72,7 +66,7 @@ class Request(BaseModel):
         return self
 
     def all_texts(self) -> list[str]:
-        return as_list(self.text if self.texts is None else self.texts)
+        return [self.text] if self.text is not None else self.texts or []
 
 
 class Entity(BaseModel):
@@ -93,17 +87,20 @@ class Response(BaseModel):
     results: list[Result] = Field(description="one for each text, in the order they were given")
 
 
-def as_list(value: str | list[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else value
-
-
 def create_api(nlp: Language) -> FastAPI:
     """The web application around a pipeline."""
     name = model_name(nlp)
-    api = FastAPI(title="Skills in job posts", description=f"Model: {name}")
-    api.add_middleware(BodyLimit, limit=MOST_BYTES)
+    api = FastAPI(title="Skills in job posts", description=f"Model: {name}", max_body_size=MOST_BYTES)
     # A pipeline is no use to two threads at once.
     lock = threading.Lock()
+
+    @api.exception_handler(RequestValidationError)
+    def refuse(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
+        # Without the input: it may be long, or have characters that cannot be encoded.
+        return JSONResponse(
+            {"detail": [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()]},
+            status_code=422,
+        )
 
     @api.get("/health")
     def health() -> dict[str, Any]:
@@ -149,37 +146,6 @@ def score_of(ent: Any) -> float | None:
     """The confidence of an entity, None where the pipeline gives none."""
     score: float | None = ent._.score if ent.has_extension("score") else None
     return score
-
-
-class BodyLimit:
-    """Refuse a request body over `limit` bytes with 413, before it is all in memory."""
-
-    def __init__(self, app: ASGIApp, limit: int):
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        # Read here: a body may come without a length, or with a wrong one.
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.limit:
-                refusal = JSONResponse({"detail": f"the body is larger than {self.limit} bytes"}, status_code=413)
-                await refusal(scope, receive, send)
-                return
-
-        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def replay() -> Message:
-            return whole.pop() if whole else await receive()
-
-        await self.app(scope, replay, send)
 
 
 if __name__ == "__main__":
