@@ -49,7 +49,7 @@ def main(
     change = compare(before, posts, faults)
     print_change(change, before, posts)
     after = merge(before, posts, change, prune)
-    if after != before or not (path.is_file() or not after):
+    if after != before:
         if path.is_file():
             msg.info(f"the file before this -> {back_up(path, home / 'backups')}")
         write_jsonl(path, [after[id] for id in sorted(after)])
@@ -190,6 +190,8 @@ def print_summary(posts: Mapping[str, Post], change: Change, path: Path, everyth
     gone = f", {len(change.gone)} gone ({fate})" if change.gone else ""
     unusable = f", {len(change.unusable)} unusable" if change.unusable else ""
     msg.good(f"{len(change.new)} new, {len(change.changed)} changed, {same} as before{gone}{unusable} -> {path}")
+    if not posts:
+        msg.info("no confirmed post yet")
     empty = [id for id, post in posts.items() if not post.spans]
     if empty:
         msg.info(f"{len(empty)} posts have no skill, which the model will learn as such: {', '.join(empty[:5])}")

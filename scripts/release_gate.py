@@ -43,7 +43,7 @@ def main(
     released: Annotated[Path, typer.Option(help="folder that keeps the wheels: current/ and previous/")],
     test: Annotated[Path, typer.Option(help="DocBin of gold posts")],
     report: Annotated[Path, typer.Option(help="JSON file for the figures")],
-    accept: Annotated[bool, typer.Option(help="release it even if it is worse")] = False,
+    accept: Annotated[bool, typer.Option("--accept/--refuse", help="what to do if it is worse")] = False,
     samples: Annotated[int, typer.Option(min=100, help="bootstrap samples")] = 1000,
     seed: int = 42,
 ) -> None:
@@ -140,7 +140,7 @@ def judge(figures: dict[str, Any], wheel: Path, accept: bool) -> None:
     msg.divider("THE NEW PIPELINE IS WORSE THAN THE ONE BEFORE", char="!")
     if not accept:
         what = f"{summary}: not released, the one before stays installed"
-        remedy = "look at what was annotated last; to release it all the same add --accept"
+        remedy = "look at what was annotated last; to release it all the same: --vars.if_worse accept"
         raise bad_input(wheel, what, remedy)
     msg.warn(f"{summary}: released all the same")
 

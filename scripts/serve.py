@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spacy.language import Language
 from spacy.tokens import Doc
+from wasabi import msg
 
 from scripts.cli import bad_input, new_app, reports_bad_input
 from scripts.posts import Unit, utf16_offsets
@@ -36,7 +37,9 @@ def main(
     port: int = 8080,
 ) -> None:
     """Answer POST /extract and GET /health; /docs describes both."""
-    uvicorn.run(create_api(load_pipeline(model)), host=host, port=port, log_level="warning")
+    nlp = load_pipeline(model)
+    msg.good(f"{model_name(nlp)} answers at http://{host}:{port}/extract; /docs describes it")
+    uvicorn.run(create_api(nlp), host=host, port=port, log_level="warning")
 
 
 def load_pipeline(model: str) -> Language:

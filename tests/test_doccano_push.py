@@ -126,6 +126,14 @@ class TestOrder:
         assert 0 <= known.uncertainty < unknown.uncertainty <= 1
         assert len(known.spans) == len(make_posts()[0].spans)
 
+    def test_packaged_pipeline(self, trained: Language, tmp_path: Path) -> None:
+        """It drops the encoder's vectors after its last component."""
+        trained.to_disk(tmp_path)
+        packaged = spacy.load(tmp_path)
+        packaged.add_pipe("doc_cleaner", config={"attrs": {"_.trf_data": None}, "silent": True})
+        (one,), (other,) = (list(suggest(nlp, make_posts()[:1])) for nlp in (packaged, trained))
+        assert one.uncertainty == pytest.approx(other.uncertainty) and one.spans
+
     def test_post_without_a_word(self, trained: Language) -> None:
         (suggestion,) = suggest(trained, [Post(id="a", text="\n\n")])
         assert suggestion == Suggestion([], 0.0)
