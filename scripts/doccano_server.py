@@ -55,12 +55,11 @@ def start(
     kept in HOME/server.json, which only its owner can read."""
     home = home.resolve()
     url = f"http://{HOST}:{port}"
-    running = live_processes(home)
-    if running and read_settings(home).get("url") == url and healthy(url):
+    if is_up(home) and read_settings(home)["url"] == url:
         msg.good(f"doccano is up already: {url}")
         return
-    if running:
-        stop_processes(home)
+    # One of the two alone is of no use.
+    stop_processes(home)
     if port_taken(port):
         raise bad_input(url, "another program listens on this port", "choose another: --port 8001")
     home.mkdir(parents=True, exist_ok=True)
@@ -93,10 +92,9 @@ def stop(home: Home = DEFAULT_HOME) -> None:
 @reports_bad_input
 def status(home: Home = DEFAULT_HOME) -> None:
     """Say whether the server is up; exit with 1 if it is not."""
-    url = read_settings(home.resolve()).get("url", "")
-    if not live_processes(home.resolve()) or not healthy(url):
+    if not is_up(home.resolve()):
         raise bad_input(home, "doccano is not running", "start it: spacy project run doccano-server")
-    msg.good(f"doccano is up: {url}")
+    msg.good(f"doccano is up: {read_settings(home)['url']}")
 
 
 def install(home: Path, requirements: Path) -> None:
@@ -206,6 +204,18 @@ def launch(home: Path, port: int) -> None:
             beside.write_text(json.dumps(processes))
 
 
+def is_up(home: Path) -> bool:
+    """Whether both processes run and the web server answers: with anything, since a task process that is busy with
+    an import makes it report bad health."""
+    if live_processes(home).keys() != {"web", "task"}:
+        return False
+    try:
+        requests.get(f"{read_settings(home)['url']}/v1/health/", timeout=30)
+    except requests.RequestException:
+        return False
+    return True
+
+
 def live_processes(home: Path) -> dict[str, int]:
     """Those of the server's processes that run: their names and process ids."""
     path = home / "processes.json"
@@ -215,7 +225,9 @@ def live_processes(home: Path) -> dict[str, int]:
 
 def is_ours(pid: int, home: Path) -> bool:
     """Whether the process runs from our environment: an id may have gone to another program since it was noted."""
-    listed = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "stat=", "-o", "args=", "-p", str(pid)], capture_output=True, text=True
+    ).stdout
     return not listed.startswith("Z") and str(home / "venv") in listed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -485,6 +486,9 @@ def test_started_twice_is_one_server(home: Path, server: Doccano) -> None:
 def browser(server: Doccano) -> Iterator[Any]:
     """A headless Chromium, logged in."""
     webdriver = pytest.importorskip("selenium.webdriver")
+    chromedriver = shutil.which("chromedriver")
+    if chromedriver is None:
+        pytest.skip("no chromedriver")
     options = webdriver.ChromeOptions()
     for argument in (
         "--headless=new",
@@ -498,7 +502,7 @@ def browser(server: Doccano) -> Iterator[Any]:
         "--window-size=1400,900",
     ):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
     driver.get(f"{server.url}/auth")
     for cookie in server.session.cookies:
         driver.add_cookie({"name": cookie.name, "value": cookie.value or "", "path": "/"})
@@ -566,3 +570,25 @@ def test_browser(loop: Loop, server: Doccano, browser: Any) -> None:
         ("curious", "SOFT"),
         ("Airflow", "TECHNICAL"),
     ]
+
+
+def test_browser_gets_live_suggestions(loop: Loop, server: Doccano, browser: Any, service: str) -> None:
+    """A post that nobody pre-annotated has its spans when it is opened with auto-labelling on."""
+    project = server.create_project(loop.project)
+    server.import_rows(project, [{"text": POST, "label": []} for _ in range(2)], timeout=30)
+    assert loop.run(doccano_autolabel.app, "--service", service).exit_code == 0
+    first, second = server.examples(project)
+    browser.get(f"{server.url}/projects/{project.id}/sequence-labeling?page=1")
+    until(lambda: browser.execute_script(WORD_BOX, "Airflow"), "the post")
+    # The wand in the toolbar opens a dialog with a switch.
+    browser.find_elements("css selector", ".v-main .v-btn-toggle button, .v-main .v-toolbar button")[5].click()
+    until(lambda: browser.find_elements("css selector", ".v-dialog--active [role=switch]"), "the dialog")
+    # By script: the dialog is still growing.
+    browser.execute_script("document.querySelector('.v-dialog--active [role=switch]').click()")
+    until(lambda: len(server.spans(project, first.id)) == 3, "suggestions for the open post")
+    assert not server.spans(project, second.id)
+    browser.find_elements("css selector", ".v-dialog--active button")[-1].click()
+    until(lambda: not browser.find_elements("css selector", ".v-overlay--active"), "the dialog closed")
+    # First, previous, next, last.
+    browser.find_elements("css selector", ".v-main .v-btn--fab.v-size--small")[2].click()
+    until(lambda: len(server.spans(project, second.id)) == 3, "suggestions for the post opened then")
