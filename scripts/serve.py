@@ -1,0 +1,155 @@
+"""Extract skills over HTTP."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import spacy
+import typer
+import uvicorn
+from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from spacy.language import Language
+from spacy.tokens import Doc
+from wasabi import msg
+
+from scripts.cli import bad_input, new_app, reports_bad_input
+from scripts.posts import Unit, utf16_offsets
+
+MOST_TEXTS = 64
+MOST_CHARACTERS = 100_000
+MOST_BYTES = 4_000_000
+
+app = new_app("Serve the pipeline over HTTP.")
+
+
+@app.command()
+@reports_bad_input
+def main(
+    model: Annotated[str, typer.Argument(help="folder of a trained pipeline, or the name of an installed one")],
+    host: Annotated[str, typer.Option(help="address to listen on; the default is reached from this machine only")] = (
+        "127.0.0.1"
+    ),
+    port: int = 8080,
+) -> None:
+    """Answer POST /extract and GET /health; /docs describes both."""
+    nlp = load_pipeline(model)
+    msg.good(f"{model_name(nlp)} answers at http://{host}:{port}/extract; /docs describes it")
+    uvicorn.run(create_api(nlp), host=host, port=port, log_level="warning")
+
+
+def load_pipeline(model: str) -> Language:
+    """A pipeline from a folder or an installed package. Raises BadInput if there is none."""
+    if Path(model).is_dir():
+        # Only a folder needs it: a package brings its own.
+        from scripts import skill_ner  # noqa: F401
+    try:
+        return spacy.load(model)
+    except OSError as error:
+        what = f"no pipeline can be loaded ({str(error).splitlines()[0]})"
+        raise bad_input(model, what, "train one first: spacy project run all") from None
+
+
+class Request(BaseModel):
+    """One text or several."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: str | None = Field(None, max_length=MOST_CHARACTERS)
+    texts: list[Annotated[str, Field(max_length=MOST_CHARACTERS)]] | None = Field(None, max_length=MOST_TEXTS)
+    unit: Unit = Field(Unit.codepoint, description="what offsets count; utf16 is what JavaScript and doccano count")
+
+    @model_validator(mode="after")
+    def check_texts(self) -> "Request":
+        if (self.text is None) == (self.texts is None):
+            raise ValueError("give either 'text' or 'texts'")
+        return self
+
+    def all_texts(self) -> list[str]:
+        return [self.text] if self.text is not None else self.texts or []
+
+
+class Entity(BaseModel):
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None = Field(description="how likely the entity is right, 0 to 1; null if the model cannot say")
+
+
+class Result(BaseModel):
+    entities: list[Entity]
+
+
+class Response(BaseModel):
+    model: str
+    unit: Unit
+    results: list[Result] = Field(description="one for each text, in the order they were given")
+
+
+def create_api(nlp: Language) -> FastAPI:
+    """The web application around a pipeline."""
+    name = model_name(nlp)
+    api = FastAPI(title="Skills in job posts", description=f"Model: {name}", max_body_size=MOST_BYTES)
+    # A pipeline is no use to two threads at once.
+    lock = threading.Lock()
+
+    @api.exception_handler(RequestValidationError)
+    def refuse(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
+        # Without the input: it may be long, or have characters that cannot be encoded.
+        return JSONResponse(
+            {"detail": [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()]},
+            status_code=422,
+        )
+
+    @api.get("/health")
+    def health() -> dict[str, Any]:
+        """Whether the service is up, and what it recognises."""
+        return {"status": "ok", "model": name, "labels": labels_of(nlp)}
+
+    @api.post("/extract")
+    def extract(request: Request) -> Response:
+        """The skills of one text or several."""
+        # The memory zone gives back the strings of these texts.
+        with lock, nlp.memory_zone():
+            results = [to_result(doc, request.unit) for doc in nlp.pipe(request.all_texts())]
+        return Response(model=name, unit=request.unit, results=results)
+
+    return api
+
+
+def model_name(nlp: Language) -> str:
+    return f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
+
+
+def labels_of(nlp: Language) -> Sequence[str]:
+    return sorted({label for labels in nlp.pipe_labels.values() for label in labels})
+
+
+def to_result(doc: Doc, unit: Unit) -> Result:
+    offsets = utf16_offsets(doc.text) if unit is Unit.utf16 else range(len(doc.text) + 1)
+    return Result(
+        entities=[
+            Entity(
+                start=offsets[ent.start_char],
+                end=offsets[ent.end_char],
+                label=ent.label_,
+                text=ent.text,
+                score=score_of(ent),
+            )
+            for ent in doc.ents
+        ]
+    )
+
+
+def score_of(ent: Any) -> float | None:
+    """The confidence of an entity, None where the pipeline gives none."""
+    score: float | None = ent._.score if ent.has_extension("score") else None
+    return score
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from fastapi.testclient import TestClient
+from spacy.language import Language
+from typer.testing import CliRunner
+
+from scripts import serve
+from scripts.posts import Unit
+
+TEXT = "Join us 🚀: we need Python and SQL."
+
+
+@pytest.fixture(scope="module")
+def nlp() -> Language:
+    nlp = spacy.blank("en")
+    patterns = [{"label": "TECHNOLOGY", "pattern": word} for word in ("Python", "SQL")]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)  # type: ignore[attr-defined]
+    return nlp
+
+
+@pytest.fixture(scope="module")
+def client(nlp: Language) -> TestClient:
+    return TestClient(serve.create_api(nlp))
+
+
+def found(client: TestClient, **body: Any) -> list[list[dict[str, Any]]]:
+    answer = client.post("/extract", json=body)
+    assert answer.status_code == 200, answer.text
+    return [result["entities"] for result in answer.json()["results"]]
+
+
+def test_codepoints_index_the_python_string(client: TestClient) -> None:
+    (entities,) = found(client, text=TEXT)
+    assert [TEXT[entity["start"] : entity["end"]] for entity in entities] == ["Python", "SQL"]
+    assert [entity["text"] for entity in entities] == ["Python", "SQL"]
+    assert {entity["label"] for entity in entities} == {"TECHNOLOGY"}
+
+
+def test_utf16_indexes_the_javascript_string(client: TestClient) -> None:
+    (entities,) = found(client, text=TEXT, unit="utf16")
+    encoded = TEXT.encode("utf-16-le")
+    cut = [encoded[2 * entity["start"] : 2 * entity["end"]].decode("utf-16-le") for entity in entities]
+    assert cut == ["Python", "SQL"]
+
+
+def test_many_texts_in_order(client: TestClient) -> None:
+    results = found(client, texts=["SQL", "", "nothing", "Python"])
+    assert [[entity["text"] for entity in entities] for entities in results] == [["SQL"], [], [], ["Python"]]
+    assert found(client, texts=[]) == []
+
+
+def test_score_of_the_pipeline(trained: Language) -> None:
+    (entities,) = found(TestClient(serve.create_api(trained)), text="We need Python, SQL and machine learning.")
+    assert entities and all(0 <= entity["score"] <= 1 for entity in entities)
+
+
+def test_health_and_documentation(client: TestClient) -> None:
+    health = client.get("/health").json()
+    assert health["status"] == "ok" and health["labels"] == ["TECHNOLOGY"]
+    assert client.get("/docs").status_code == 200
+    assert "/extract" in client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "either 'text' or 'texts'"),
+        ({"text": "a", "texts": ["b"]}, "either 'text' or 'texts'"),
+        ({"text": 3}, "valid string"),
+        ({"text": "a", "unit": "bytes"}, "codepoint"),
+        ({"text": "a", "txet": "b"}, "Extra inputs"),
+        ({"texts": ["a"] * (serve.MOST_TEXTS + 1)}, "at most 64 items"),
+        ({"text": "a" * (serve.MOST_CHARACTERS + 1)}, "at most 100000 characters"),
+    ],
+)
+def test_bad_request(client: TestClient, body: dict[str, Any], says: str) -> None:
+    answer = client.post("/extract", json=body)
+    assert answer.status_code == 422
+    assert says in answer.text
+
+
+def test_broken_characters(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/extract", content=b'{"text": "half \\ud83d"}', headers=headers)
+    assert answer.status_code == 422 and "unicode string" in answer.text
+    assert client.post("/extract", content=b'{"text": ', headers=headers).status_code == 422
+
+
+def test_body_limit(client: TestClient) -> None:
+    body = json.dumps({"texts": ["a" * 90_000] * 60}).encode()
+    assert len(body) > serve.MOST_BYTES
+    answer = client.post("/extract", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 413 and "Too Large" in answer.text
+    # Without a length it is no different.
+    chunks = (body[i : i + 65536] for i in range(0, len(body), 65536))
+    assert client.post("/extract", content=chunks).status_code == 413
+
+
+def test_unit_is_echoed(client: TestClient) -> None:
+    assert client.post("/extract", json={"text": "a"}).json()["unit"] == Unit.codepoint
+
+
+def test_no_model(tmp_path: Path) -> None:
+    result = CliRunner().invoke(serve.app, [str(tmp_path / "none")])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1 and "train one first" in result.stderr
