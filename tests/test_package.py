@@ -22,7 +22,7 @@ from tests.conftest import MARKED, ROOT, make_posts
 
 # A name of its own, so that a pipeline the user has installed stays.
 NAME = "skillner_e2e"
-STEPS = ["base", "convert", "adapt", "train", "evaluate", "package", "install"]
+STEPS = ["base", "convert", "adapt", "train", "evaluate", "package", "release_gate", "install"]
 
 
 class Project:
