@@ -63,7 +63,7 @@ ALLOWED_FIRST = (
 ALLOWED_LAST = frozenset(
     "interpersonal analytical people soft quantitative organizational organisational social leadership math "
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
-    "influencing reasoning research user employee digital developer investigative supervisory it patient guest erlang interface "
+    "influencing reasoning research user employee digital developer investigative supervisory conceptual it patient guest erlang interface "
     "work".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
@@ -134,11 +134,11 @@ def similar_posts(posts: Sequence[Post]) -> list[Fault]:
 
 
 def repeated_sentences(posts: Sequence[Post]) -> list[Fault]:
-    """Sentences of six words or more that stand in more than three posts, stock phrases aside."""
+    """Sentences of eight words or more that stand in more than three posts, stock phrases aside."""
     places: dict[str, set[str]] = defaultdict(set)
     for post in posts:
         for sentence in re.split(r"\n|(?<=[.!?])\s+", post.text):
-            if len(sentence.split()) >= 6 and not STOCK.search(sentence.lower()):
+            if len(sentence.split()) >= 8 and not STOCK.search(sentence.lower()):
                 places[" ".join(sentence.lower().split())].add(post.id)
     return [
         Fault(", ".join(sorted(ids)[:5]), None, f"{len(ids)} posts have {sentence!r}", "word it differently")
