@@ -64,7 +64,7 @@ ALLOWED_LAST = frozenset(
     "interpersonal analytical people soft quantitative organizational organisational social leadership math "
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
     "influencing reasoning research user employee digital developer investigative "
-    "supervisory conceptual it patient guest erlang interface "
+    "supervisory conceptual diplomatic it patient guest erlang interface "
     "work".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
