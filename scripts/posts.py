@@ -46,7 +46,7 @@ def read_posts(
     """Read posts from doccano JSONL files, or from all `*.jsonl` of folders, in the order of their names.
 
     Each line is an object with `text` and either `label` ([[start, end, label], ...]) or doccano's `entities`
-    ([{start_offset, end_offset, label}, ...]); with `annotated=False` neither is needed. A post's id is `job.id`
+    ([{start_offset, end_offset, label}, ...]); with `annotated=False` spans are neither needed nor read. A post's id is `job.id`
     (where our own metadata goes through doccano), else `id`, else a hash of its text.
 
     Raises BadInput with every fault of every file.
@@ -144,9 +144,9 @@ def parse_spans(
     row: dict[str, Any], text: str, labels: Collection[str], unit: Unit, annotated: bool
 ) -> tuple[list[Span], Wrong]:
     """The spans of a record in code points, sorted, and all that is wrong with them."""
-    raw = row.get("label", row.get("entities"))
-    if raw is None and not annotated:
+    if not annotated:
         return [], []
+    raw = row.get("label", row.get("entities"))
     if not isinstance(raw, list):
         return [], [("no field 'label' with a list of spans", "give [[start, end, label], ...]; [] if there is none")]
     to_codepoint = codepoint_offsets(text) if unit is Unit.utf16 else None
