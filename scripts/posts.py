@@ -46,8 +46,8 @@ def read_posts(
     """Read posts from doccano JSONL files, or from all `*.jsonl` of folders, in the order of their names.
 
     Each line is an object with `text` and either `label` ([[start, end, label], ...]) or doccano's `entities`
-    ([{start_offset, end_offset, label}, ...]); with `annotated=False` spans are neither needed nor read. A post's id is `job.id`
-    (where our own metadata goes through doccano), else `id`, else a hash of its text.
+    ([{start_offset, end_offset, label}, ...]); with `annotated=False` spans are neither needed nor read. A post's id is
+    `job.id` (where our own metadata goes through doccano), else `id`, else a hash of its text.
 
     Raises BadInput with every fault of every file.
     """
