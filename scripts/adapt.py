@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
 import warnings
@@ -77,6 +78,9 @@ def main(
     for path in (base, train, *exclude):
         if not path.exists():
             raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+    if gpu_id >= 0:
+        # Trainer takes all GPUs it sees.
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu_id)
     logging.set_verbosity_error()
     started = time.monotonic()
     set_seed(seed)
@@ -87,7 +91,7 @@ def main(
     size = min(WINDOW, model.config.max_position_embeddings)
     windows = [window for doc in learned for window in windows_of(doc, tokenizer, size)]
     unseen = [window for doc in held_out for window in windows_of(doc, tokenizer, size)]
-    device = torch.device("cpu" if gpu_id < 0 else f"cuda:{gpu_id}")
+    device = torch.device("cpu" if gpu_id < 0 else "cuda")
     before = perplexity(model.to(device), tokenizer, unseen, seed)
     checkpoints = output.parent / f".{output.name}-checkpoints"
     settings = {
@@ -117,7 +121,7 @@ def main(
     }
     with replacing(metrics) as beside:
         beside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    rows = [(name, f"{before[name]:.1f}", f"{after[name]:.1f}") for name in before]
+    rows = [(name, *("-" if x[name] is None else f"{x[name]:.1f}" for x in (before, after))) for name in before]
     msg.table(rows, header=("perplexity", "before", "after"), divider=True, aligns=("l", "r", "r"))
 
 
@@ -248,7 +252,7 @@ class MaskedTrainer(Trainer):
         return cross_entropy(logits, labels)
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW with a higher learning rate for the masked-LM head: a base without one begins with random weights."""
+        """AdamW with a higher learning rate for the masked-LM head, which a base may lack and then begins at random."""
         head: list[Any] = []
         encoder: list[Any] = []
         for name, parameter in self.model.named_parameters():
@@ -285,6 +289,10 @@ def fit(
         shutil.rmtree(checkpoints)
     checkpoints.mkdir(parents=True, exist_ok=True)
     mark.write_text(identity)
+    for checkpoint in checkpoints.glob("checkpoint-*"):
+        # Trainer writes its state last: without it the run was killed while it saved.
+        if not (checkpoint / "trainer_state.json").exists():
+            shutil.rmtree(checkpoint)
     last = get_last_checkpoint(str(checkpoints))
     if last:
         msg.info(f"going on from {last}")
@@ -322,9 +330,9 @@ def weights_of(folder: Path) -> str:
 
 def perplexity(
     model: DistilBertForMaskedLM, tokenizer: PreTrainedTokenizerFast, windows: Sequence[Window], seed: int
-) -> dict[str, float]:
-    """exp(mean negative log-likelihood) of masked pieces, overall and of skill mentions, under skill-aware masking with
-    masks that are the same for every model and setting."""
+) -> dict[str, float | None]:
+    """exp(mean negative log-likelihood) of masked pieces, overall and of skill mentions (None if none is masked), under
+    skill-aware masking with masks that are the same for every model and setting."""
     collate = Collator(tokenizer, Masking.skill_aware, 0.15, 0.25, torch.Generator().manual_seed(seed))
     losses, is_skill = [], []
     model.eval()
@@ -340,7 +348,7 @@ def perplexity(
             losses.append(cross_entropy(logits, labels, reduction="none").cpu())
     model.train()
     loss, skill = torch.cat(losses), torch.cat(is_skill)
-    return {"overall": math.exp(loss.mean()), "skills": math.exp(loss[skill].mean()) if skill.any() else math.nan}
+    return {"overall": math.exp(loss.mean()), "skills": math.exp(loss[skill].mean()) if skill.any() else None}
 
 
 if __name__ == "__main__":

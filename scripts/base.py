@@ -103,17 +103,22 @@ def load_distilbert(name: str, revision: str | None) -> tuple[DistilBertForMaske
     """Load a DistilBERT, or re-express a BERT as one, with its tokenizer. Raises BadInput if it is neither."""
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
+        # Not AutoTokenizer: a BERT tokenizer also returns token types, which DistilBERT does not take.
+        tokenizer = DistilBertTokenizerFast.from_pretrained(name, revision=revision)
+        if isinstance(config, DistilBertConfig):
+            return DistilBertForMaskedLM.from_pretrained(name, revision=revision), tokenizer
+        if isinstance(config, BertConfig) and is_expressible(config):
+            return from_bert(AutoModelForMaskedLM.from_pretrained(name, revision=revision)), tokenizer
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise bad_input(name, f"no encoder: {reason}", "give a folder or hub id with config.json") from None
-    if isinstance(config, DistilBertConfig):
-        model = DistilBertForMaskedLM.from_pretrained(name, revision=revision)
-    elif isinstance(config, BertConfig):
-        model = from_bert(AutoModelForMaskedLM.from_pretrained(name, revision=revision))
-    else:
-        raise bad_input(name, f"a {config.model_type} model", "give a DistilBERT or a BERT")
-    # Not AutoTokenizer: a BERT tokenizer also returns token types, which DistilBERT does not take.
-    return model, DistilBertTokenizerFast.from_pretrained(name, revision=revision)
+        remedy = "give a folder or hub id with config.json, weights and tokenizer"
+        raise bad_input(name, f"no encoder: {reason}", remedy) from None
+    raise bad_input(name, f"a {config.model_type} model", "give a DistilBERT, or a BERT of the usual kind")
+
+
+def is_expressible(config: BertConfig) -> bool:
+    """Whether DistilBERT, where these are fixed, can say the same."""
+    return config.layer_norm_eps == 1e-12 and config.position_embedding_type == "absolute"
 
 
 def from_bert(bert: torch.nn.Module) -> DistilBertForMaskedLM:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import spacy
 import typer
 from tqdm import tqdm
 from wasabi import msg
@@ -48,6 +49,8 @@ def main(
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Print a table with words per second, peak memory and load time."""
+    if not spacy.util.is_package(package):
+        raise bad_input(package, "no such package is installed", "run: spacy project run all")
     texts = [post.text for post in read_posts(posts, (), annotated=False)]
     if not texts:
         raise bad_input(posts[0], "no post", "give JSONL files with posts")
@@ -86,7 +89,6 @@ def main(
 
 def measure(row: str, task: Task) -> Measured:
     """Load a row's pipeline, warm it up, and time it once. Words are what blanks separate."""
-    import spacy
     import spacy_transformers  # noqa: F401 (its import is no part of the load time)
 
     if task.gpu_id >= 0:
@@ -107,14 +109,10 @@ Runner = Callable[[list[str]], None]
 
 
 def load_package(task: Task) -> Runner:
-    import spacy
-
     return run_spacy(spacy.load(task.package))
 
 
 def load_stock(task: Task) -> Runner:
-    import spacy
-
     from scripts import skill_ner  # noqa: F401 (registers the encoder)
 
     return run_spacy(spacy.load(task.stock))
@@ -130,7 +128,6 @@ def run_spacy(nlp: Any) -> Runner:
 
 def load_raw_encoder(task: Task) -> Runner:
     """The encoder alone, on the same wordpieces in full batches of 16 × 128: what no pipeline can beat."""
-    import spacy
     import torch
 
     transformer: Any = spacy.load(task.package).get_pipe("transformer")
@@ -149,7 +146,6 @@ def load_raw_encoder(task: Task) -> Runner:
 
 def load_hugging_face(task: Task) -> Runner:
     """The same weights in Hugging Face's own pipeline, as its documentation has it for long texts."""
-    import spacy
     from transformers import DistilBertForTokenClassification, pipeline
 
     nlp = spacy.load(task.package)

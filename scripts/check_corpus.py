@@ -96,8 +96,9 @@ def main(
     faults += repeated_sentences(posts)
     if against is not None:
         faults += copied(posts, read_posts([against], (), annotated=False))
-    for line in [*two_labels(posts)[:review], *marked_and_not(posts)[:review]]:
-        print(line)
+    if review:
+        for line in [*two_labels(posts)[:review], *marked_and_not(posts)[:review]]:
+            print(line)
     if faults:
         raise BadInput(faults)
     words = sum(len(post.text.split()) for post in posts)
@@ -150,19 +151,19 @@ def repeated_sentences(posts: Sequence[Post]) -> list[Fault]:
 
 def copied(posts: Sequence[Post], others: Sequence[Post]) -> list[Fault]:
     """Runs of twelve words or more that a post has in common with others', stock phrases aside."""
-    runs = {run for post in others for _, run in word_runs(post.text)}
+    runs = {run for post in others for run in word_runs(post.text)}
     faults = []
     for post in posts:
-        shared = [run for _, run in word_runs(post.text) if run in runs and not STOCK.search(run)]
+        shared = [run for run in word_runs(post.text) if run in runs and not STOCK.search(run)]
         if shared:
             faults.append(Fault(post.source, None, f"post {post.id} copies {shared[0]!r}", "word it differently"))
     return faults
 
 
-def word_runs(text: str) -> Iterator[tuple[int, str]]:
+def word_runs(text: str) -> Iterator[str]:
     words = re.findall(r"\w+", text.lower())
     for i in range(len(words) - COPIED_WORDS + 1):
-        yield i, " ".join(words[i : i + COPIED_WORDS])
+        yield " ".join(words[i : i + COPIED_WORDS])
 
 
 def two_labels(posts: Sequence[Post]) -> list[str]:

@@ -56,7 +56,7 @@ def main(
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Print the scores of MODEL on the test split, or on --gold, and write them to --metrics."""
-    for path in (model, train, gold or test):
+    for path in (model, train, *([] if gold else [test])):
         if not path.exists():
             raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
     if gpu_id >= 0:
@@ -82,6 +82,8 @@ def read_docbin(path: Path, nlp: Language) -> tuple[list[Doc], list[frozenset[Ke
 def read_gold(path: Path, unit: Unit, nlp: Language) -> tuple[list[Doc], list[frozenset[Key]]]:
     """The posts as Docs, and their gold spans: also those that cannot be aligned with tokens, which are thus missed."""
     posts = read_posts([path], nlp.pipe_labels[entity_component(nlp)], unit)
+    if not posts:
+        raise bad_input(path, "no post", "give doccano JSONL with annotated posts")
     docs = [to_doc(post, nlp)[0] for post in posts]
     return docs, [frozenset(Key(span.start, span.end, span.label) for span in post.spans) for post in posts]
 

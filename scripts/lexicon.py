@@ -1,6 +1,7 @@
 """The lexicon of skills: reading and checking `corpus/skills.csv`, and finding its skills in text."""
 
 import csv
+import io
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -58,10 +59,10 @@ def read_lexicon(path: Path, labels: Collection[str]) -> list[Entry]:
     spelling of two skills that is not marked ambiguous in both, an ambiguous spelling that is none of the skill's.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise bad_input(path, f"cannot be read: {error}", "give a CSV file in UTF-8") from None
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""))
     if next(reader, None) != HEADER:
         raise bad_input(path, f"the header is not {','.join(HEADER)}", "name the columns in the first line", 1)
     entries: list[Entry] = []

@@ -132,6 +132,11 @@ def to_markup(path: Path, output: Annotated[Path, typer.Argument()], labels: Lab
         raise bad_input(path, str(error), "fix this post in doccano") from None
     with replacing(output) as beside:
         beside.write_text(marked, encoding="utf-8", newline="\n")
+        again = {post.id: to_row(post) for post in parse_file(beside, labels.split(","))}
+        lost = [post.id for post in posts if again.get(post.id) != to_row(post)]
+        if lost:
+            what = f"{len(lost)} posts cannot be written as markup and read again, {lost[0]!r} first"
+            raise bad_input(path, what, "fix them in doccano: markup has no room for such ids, metadata or line ends")
     typer.echo(f"{len(posts)} posts -> {output}")
 
 

@@ -123,9 +123,9 @@ def parse_post(
     """Turn one doccano record into a post. Returns it with all that is wrong with it as (what, remedy);
     the post is None if it has no usable text."""
     meta = {key: value for key, value in row.items() if key not in ("text", "label", "entities", "id", "relations")}
-    job = meta.pop("job", None)
-    if isinstance(job, dict):
-        meta |= job
+    if isinstance(meta.get("job"), dict):
+        # Our own metadata, which went through doccano under one key.
+        meta |= meta.pop("job")
     text = row.get("text")
     if not isinstance(text, str):
         return None, [("no field 'text' with a string", "give the post's text")]
@@ -150,6 +150,7 @@ def parse_spans(
     if not isinstance(raw, list):
         return [], [("no field 'label' with a list of spans", "give [[start, end, label], ...]; [] if there is none")]
     to_codepoint = codepoint_offsets(text) if unit is Unit.utf16 else None
+    length = len(text) if to_codepoint is None else max(to_codepoint)
     spans: list[Span] = []
     wrong: Wrong = []
     for item in raw:
@@ -162,7 +163,6 @@ def parse_spans(
                 wrong.append((f"span {json.dumps(item)} is not [start, end, label]", "two whole numbers and a label"))
                 continue
         name = f"span [{start}, {end}, {label}]"
-        length = len(text) if to_codepoint is None else max(to_codepoint)
         if label not in labels:
             wrong.append((f"{name}: unknown label", f"use one of {', '.join(labels)}"))
         if not 0 <= start < end <= length:

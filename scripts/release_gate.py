@@ -112,7 +112,7 @@ def extract(wheel: Path, texts: Sequence[str]) -> Found:
         arguments = [str(place / "package"), wheel.name.split("-")[0], "texts.json", "found.json"]
         done = subprocess.run([sys.executable, "-c", EXTRACT, *arguments], cwd=place, capture_output=True, text=True)
         if done.returncode:
-            what = f"the pipeline cannot be run: {done.stderr.strip().splitlines()[-1]}"
+            what = f"the pipeline cannot be run: {(done.stderr.strip().splitlines() or ['killed'])[-1]}"
             raise bad_input(wheel, what, "remove the wheel to release without a comparison")
         found = json.loads((place / "found.json").read_text())
     return [{(start, end, label) for start, end, label in ents} for ents in found]

@@ -24,6 +24,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 from spacy.vocab import Vocab
+from spacy_transformers import install_extensions
 from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, TransformerData, WordpieceBatch
 from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_from_pretrained, set_pytorch_transformer
@@ -126,7 +127,6 @@ def create_encoder(
     tokenizer_config: dict[str, Any] = {},  # noqa: B006 (spaCy fills configs from defaults, never mutates them)
     transformer_config: dict[str, Any] = {},  # noqa: B006
     mixed_precision: bool = False,
-    grad_scaler_config: dict[str, Any] = {},  # noqa: B006
 ) -> Model[list[Doc], FullTransformerBatch]:
     """A Hugging Face encoder for the `transformer` component: docs -> a vector for each wordpiece.
 
@@ -138,16 +138,14 @@ def create_encoder(
     batch_pieces (int): Wordpieces, padding included, that go through the encoder at once.
     tokenizer_config (dict): Settings for the Hugging Face tokenizer.
     transformer_config (dict): Settings for the Hugging Face model.
-    mixed_precision (bool): On a GPU, train and predict in float16 where that is safe; on a CPU with instructions for
-        bfloat16, train in that. Predictions on a CPU are always in float32.
-    grad_scaler_config (dict): Settings of the gradient scaler for mixed precision on a GPU.
+    mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it. Predictions are always in
+        float32.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
     shim = EncoderShim(
         HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
         mixed_precision=mixed_precision,
-        grad_scaler_config=dict(grad_scaler_config),
     )
     wrapper: Model = Model(
         "skill_ner.torch",
@@ -190,26 +188,23 @@ DISTILBERT = {
 
 
 class EncoderShim(HFShim):
-    """What holds the PyTorch model, as in spacy-transformers, but quick to train on a CPU too: bfloat16 where there are
-    instructions for it, and PyTorch's fused AdamW, with the settings and schedule of the optimizer that is passed."""
+    """What holds the PyTorch model, as in spacy-transformers, but quick to train: in bfloat16 where the device has
+    instructions for it, and with PyTorch's fused AdamW, by the settings and schedule of the optimizer it is given."""
 
-    def __init__(self, model: HFObjects, mixed_precision: bool, grad_scaler_config: dict[str, Any]):
-        on_gpu = get_torch_default_device().type == "cuda"
-        super().__init__(
-            model, mixed_precision=mixed_precision and on_gpu, grad_scaler_config=grad_scaler_config, **DISTILBERT
-        )
-        self.use_bfloat16 = mixed_precision and not on_gpu and cpu_has_bfloat16()
+    def __init__(self, model: HFObjects, mixed_precision: bool):
+        # Not the base's own mixed precision: float16 needs a gradient scaler, whose `unscale` after each backward pass
+        # would shrink the gradients of an update's earlier batches again and again.
+        super().__init__(model, mixed_precision=False, **DISTILBERT)
+        self.device_type = get_torch_default_device().type
+        self.use_bfloat16 = mixed_precision and (self.device_type == "cuda" or cpu_has_bfloat16())
         self.adam: torch.optim.Optimizer | None = None
 
     def begin_update(self, inputs: ArgsKwargs) -> Any:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bfloat16):
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.use_bfloat16):
             return super().begin_update(inputs)
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """AdamW (Loshchilov and Hutter 2019), the gradient clipped by its norm over all weights."""
-        if self._mixed_precision:
-            super().finish_update(optimizer)
-            return
         parameters = [parameter for parameter in self._model.parameters() if parameter.grad is not None]
         if not parameters:
             return
@@ -402,6 +397,10 @@ def resize_output(model: Model, nO: int) -> None:
     """Give the head more tags, keeping what it knows of those it has."""
     layer = model.get_ref("output_layer")
     model.replace_node(layer, resize_linear_weighted(layer, nO))
+    # The layers around it remember the old size.
+    for node in model.walk():
+        if node.has_dim("nO") and node.get_dim("nO") == layer.get_dim("nO"):
+            node.set_dim("nO", nO, force=True)
 
 
 # Tags and decoding
@@ -560,6 +559,8 @@ class SkillNER(TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
+        # Else docs would lack `trf_data` in a process that loads the pipeline without its encoder.
+        install_extensions()
         self.cfg: dict[str, Any] = {"labels": [], "calibration": None}
 
     @property
@@ -705,6 +706,8 @@ def gold_tags(examples: Sequence[Example], lines: Lines, labels: Sequence[str]) 
         for ent in ents:
             if ent.label_ in labels:
                 tokens = [token.i for token in ent if not token.is_space]
+                if not tokens:
+                    continue
                 prefixes = "U" if len(tokens) == 1 else "B" + "I" * (len(tokens) - 2) + "L"
                 gold[tokens] = [number[f"{prefix}-{ent.label_}"] for prefix in prefixes]
         by_doc.append(gold)
@@ -743,8 +746,10 @@ def fit_calibration(scores: Sequence[float], correct: Sequence[bool]) -> list[fl
         weights = weights - step
         if numpy.abs(step).max() < 1e-8:
             break
-    # A higher score must never mean a lower probability.
-    return [max(float(weights[0]), 0.0), float(weights[1])]
+    if weights[0] <= 0:
+        # A higher score must never mean a lower probability: then the score says nothing, and all get the base rate.
+        return [0.0, float(numpy.log((right + 1) / (len(scores) - right + 1)))]
+    return weights.tolist()
 
 
 # Scorer, logger, colours
@@ -821,8 +826,8 @@ def create_epoch_logger(
             if bar is not None:
                 bar.close()
             scores = info["other_scores"]
-            # Any trainable component may be logged: `ner` has the same columns, less the validation loss.
-            name = next((name for name in ("skill_ner", "ner") if name in info["losses"]), "")
+            # The one that is trained on the encoder: `skill_ner`, whatever its name, or another one for comparison.
+            name = next((name for name in info["losses"] if name != "transformer"), "")
             values = [
                 info["step"] / every,
                 info["step"],

@@ -71,3 +71,11 @@ def test_what_is_no_markup(tmp_path: Path) -> None:
     path.write_text("%%% a\nno colon\n\ntext", encoding="utf-8")
     result = CliRunner().invoke(app, ["to-jsonl", str(path), str(tmp_path / "out.jsonl")])
     assert result.exit_code == 1 and "is not 'key: value'" in result.output
+
+
+def test_what_markup_has_no_room_for_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "posts.jsonl"
+    path.write_text(json.dumps({"id": "two words", "text": "a\r\n%%% b", "label": []}) + "\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["to-markup", str(path), str(tmp_path / "out.txt")])
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert not (tmp_path / "out.txt").exists()

@@ -146,6 +146,17 @@ print(json.dumps(spacy.load("en_{NAME}").pipe_names))
     assert load_elsewhere(code, tmp_path) == ["transformer", "skill_ner", "doc_cleaner"]
 
 
+def test_without_its_encoder_it_says_so(project: Project, tmp_path: Path) -> None:
+    code = f"""
+import json, spacy
+try:
+    spacy.load("en_{NAME}", exclude=["transformer"])("Know SQL")
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+    assert "needs the component 'transformer'" in load_elsewhere(code, tmp_path)
+
+
 def test_docs_of_the_package_are_light(project: Project, tmp_path: Path) -> None:
     code = f"""
 import json, spacy

@@ -93,6 +93,25 @@ def test_a_fifth_label_keeps_what_was_learned(trained: Language, tmp_path: Path)
     assert spans_of(nlp("Speak German daily")) == [(6, 12, "LANGUAGE")]
 
 
+def test_a_pipeline_with_a_new_label_can_be_initialized_again(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    component: Any = nlp.get_pipe("skill_ner")
+    component.add_label("LANGUAGE")
+    examples = make_examples(nlp, make_posts())
+    nlp.initialize(lambda: examples)
+    assert len(nlp.evaluate(examples)["ents_per_type"]) >= len(LABELS)
+
+
+def test_an_entity_of_blanks_is_no_gold(trained: Language) -> None:
+    doc = trained.make_doc("Know  SQL")
+    reference = doc.copy()
+    reference.ents = [Span(reference, 1, 2, label="TECHNOLOGY")]
+    component: Any = trained.get_pipe("skill_ner")
+    gold = skill_ner.gold_tags([Example(doc, reference)], lines_of([doc]), component.labels)
+    assert gold.tolist() == [0, 0]
+
+
 def test_labels_are_those_of_the_examples_or_those_given(tiny_encoder: Path) -> None:
     nlp = make_pipeline(tiny_encoder)
     examples = make_examples(nlp, make_posts())
@@ -384,6 +403,12 @@ def test_calibration_moves_scores_to_the_share_that_is_right() -> None:
 def test_calibration_of_scores_that_are_all_right_stays_finite() -> None:
     calibration = fit_calibration([0.99] * 30, [True] * 30)
     assert 0.9 < calibrated(0.99, calibration) <= 1
+
+
+def test_scores_that_mislead_all_become_the_base_rate() -> None:
+    scores, correct = [0.9] * 30 + [0.1] * 30, [False] * 30 + [True] * 30
+    calibration = fit_calibration(scores, correct)
+    assert calibrated(0.9, calibration) == calibrated(0.1, calibration) == pytest.approx(0.5)
 
 
 def test_calibrated_pipeline_keeps_its_calibration(trained: Language, tmp_path: Path) -> None:
