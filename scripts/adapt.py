@@ -33,7 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built, sha256
 from scripts.convert import blank_pipeline, place
 from scripts.near_duplicates import cluster
 from scripts.posts import read_posts
@@ -75,9 +75,7 @@ def main(
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Train BASE on the posts and write it to OUTPUT. A run that was killed goes on from its last checkpoint."""
-    for path in (base, train, *exclude):
-        if not path.exists():
-            raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+    require_built(base, train, *exclude)
     if gpu_id >= 0:
         # Trainer takes all GPUs it sees.
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu_id)
@@ -104,7 +102,7 @@ def main(
         "seed": seed,
     }
     if epochs:
-        fit(model, windows, collate, checkpoints, settings, weights_of(base), gpu_id)
+        fit(model, windows, collate, checkpoints, settings, sha256(base / "model.safetensors"), gpu_id)
     after = perplexity(model, tokenizer, unseen, seed)
     with replacing(output) as beside:
         model.save_pretrained(beside, safe_serialization=True)
@@ -321,11 +319,6 @@ def fit(
     warnings.filterwarnings("ignore", message="`torch.cpu.amp.autocast", category=FutureWarning)
     trainer = MaskedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate)
     trainer.train(resume_from_checkpoint=last)
-
-
-def weights_of(folder: Path) -> str:
-    """What tells one encoder from another: the sha256 of its weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def perplexity(

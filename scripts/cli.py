@@ -1,6 +1,7 @@
 """What every step shares: one clear line for bad input, and files that are replaced whole or not at all."""
 
 import functools
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,18 @@ class BadInput(Exception):
 
 def bad_input(path: Path | str, what: str, remedy: str, line: int | None = None) -> BadInput:
     return BadInput([Fault(path, line, what, remedy)])
+
+
+def require_built(*paths: Path) -> None:
+    """Raises BadInput if a file or folder that an earlier step writes is missing."""
+    for path in paths:
+        if not path.exists():
+            raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def new_app(help: str) -> typer.Typer:

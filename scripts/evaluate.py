@@ -17,7 +17,7 @@ from tqdm import tqdm
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 from scripts.convert import to_doc
 from scripts.posts import Unit, read_posts
 
@@ -56,9 +56,7 @@ def main(
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Print the scores of MODEL on the test split, or on --gold, and write them to --metrics."""
-    for path in (model, train, *([] if gold else [test])):
-        if not path.exists():
-            raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+    require_built(model, train, *([] if gold else [test]))
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     nlp = spacy.load(model)

@@ -1,6 +1,5 @@
 """Install the wheel into the running Python, unless the very same wheel is there already."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli import bad_input, new_app, reports_bad_input
+from scripts.cli import bad_input, new_app, reports_bad_input, sha256
 
 app = new_app("Install the packaged pipeline.")
 
@@ -22,7 +21,7 @@ def main(wheel: Annotated[Path, typer.Argument(help="the wheel that package buil
     if not wheel.is_file():
         raise bad_input(wheel, "no such file", "run: spacy project run package")
     name, version, *_ = wheel.name.split("-")
-    if installed_sha256(name) == hashlib.sha256(wheel.read_bytes()).hexdigest():
+    if installed_sha256(name) == sha256(wheel):
         typer.echo(f"{name} {version} is installed already")
         return
     # What it requires is what it was trained with: the running environment has it.
@@ -40,8 +39,8 @@ def installed_sha256(name: str) -> str | None:
     except PackageNotFoundError:
         return None
     info = json.loads(noted) if noted else {}
-    sha256 = info.get("archive_info", {}).get("hashes", {}).get("sha256")
-    return sha256 if isinstance(sha256, str) else None
+    noted_sha256 = info.get("archive_info", {}).get("hashes", {}).get("sha256")
+    return noted_sha256 if isinstance(noted_sha256, str) else None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import typer
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 
 # The pipeline was trained with one patch release and is known to load with these.
 SPACY_RANGE = ">=3.8.7,<3.9.0"
@@ -51,9 +51,7 @@ def main(
     base: Annotated[str, typer.Option(help="source of the pretrained encoder")],
 ) -> None:
     """Write a wheel of MODEL."""
-    for path in (model, metrics):
-        if not path.exists():
-            raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+    require_built(model, metrics)
     with replacing(output) as beside, tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "model"
         prepare(model, prepared, name, version, json.loads(metrics.read_text(encoding="utf-8")), base)

@@ -1,6 +1,5 @@
 """Between a new wheel and its installation: is it worse than the one before? That one is kept, to go back to."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import typer
 from spacy.tokens import DocBin
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built, sha256
 from scripts.evaluate import Counts, counts, f1, keys_of
 
 # Loads a pipeline as its user does: from its wheel alone, in a process where nothing of this project is.
@@ -49,9 +48,7 @@ def main(
 ) -> None:
     """Compare WHEEL with released/current on the same test posts; fail if strict F1 fell beyond doubt. Else keep it as
     the current one, and the one before as the previous one."""
-    for path in (wheel, test):
-        if not path.is_file():
-            raise bad_input(path, "no such file", "run the steps before this one: spacy project run all")
+    require_built(wheel, test)
     before = current_wheel(released)
     if before is None:
         figures: dict[str, Any] = {"wheel": wheel.name, "before": None}
@@ -71,10 +68,6 @@ def main(
 
 def current_wheel(released: Path) -> Path | None:
     return next((released / "current").glob("*.whl"), None)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def keep(wheel: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from thinc.api import Config, fix_random_seed
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 
 app = new_app("Train the pipeline.")
 
@@ -37,9 +37,7 @@ def main(
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Train for a number of epochs and write the best pipeline to OUTPUT."""
-    for path in (*config, train_path, dev_path, encoder):
-        if not path.exists():
-            raise bad_input(path, "no such file or folder", "run the steps before this one: spacy project run all")
+    require_built(*config, train_path, dev_path, encoder)
     setup_gpu(gpu_id)
     paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder), "log": str(log)}
     settings = training_config(config, {"paths": paths, "system": {"seed": seed}}, epochs)

@@ -53,19 +53,22 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def annotations(tmp_path: Path) -> Path:
-    """A folder with the sample posts, several times over with other text around, so that no split stays empty."""
-    folder = tmp_path / "annotations"
-    folder.mkdir()
+def write_annotations(folder: Path) -> Path:
+    """Write the sample posts to a folder, several times over with other text around, so that no split stays empty."""
     rows = []
     for copy in range(6):
         for post in make_posts():
             # Words of its own make it a post of its own, not a near-duplicate.
             tail = " ".join(f"{post.id} says {copy} {i}" for i in range(20))
             rows.append(to_row(post) | {"id": f"{post.id}-{copy}", "text": f"{post.text}\n{tail}"})
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    return write_annotations(tmp_path / "annotations")
 
 
 @pytest.fixture(scope="session")

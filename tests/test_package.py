@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from scripts import package
 from scripts.install import app as install_app
 from scripts.package import performance
-from tests.conftest import MARKED, ROOT, make_posts
+from tests.conftest import MARKED, ROOT, make_posts, write_annotations
 
 # A name of its own, so that a pipeline the user has installed stays.
 NAME = "skillner_e2e"
@@ -28,13 +28,13 @@ STEPS = ["base", "convert", "adapt", "train", "evaluate", "package", "release_ga
 class Project:
     """A copy of this project with a handful of posts."""
 
-    def __init__(self, folder: Path, encoder: Path, annotations: Path):
+    def __init__(self, folder: Path, encoder: Path):
         self.folder = folder
         for name in ("scripts", "configs"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("project.yml", "LICENSE", "NOTICE"):
             shutil.copy(ROOT / name, folder / name)
-        shutil.copytree(annotations, folder / "corpus" / "annotations")
+        write_annotations(folder / "corpus" / "annotations")
         (folder / "corpus" / "posts").mkdir()
         settings = {"base": encoder, "name": NAME, "version": "0.0.1", "adapt_epochs": 1, "epochs": 2}
         self.options = [part for key, value in settings.items() for part in (f"--vars.{key}", str(value))]
@@ -65,15 +65,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
-    annotations = tmp_path_factory.mktemp("annotations")
-    rows = []
-    for copy in range(6):
-        for post in make_posts():
-            tail = " ".join(f"{post.id} says {copy} {i}" for i in range(20))
-            label = [[span.start, span.end, span.label] for span in post.spans]
-            rows.append({"id": f"{post.id}-{copy}", "text": f"{post.text}\n{tail}", "label": label})
-    (annotations / "sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    project = Project(folder, tiny_encoder, annotations)
+    project = Project(folder, tiny_encoder)
     assert project.steps_run() == STEPS
     yield project
     subprocess.run([sys.executable, "-m", "pip", "uninstall", "--yes", "--quiet", f"en_{NAME}"], check=True)
