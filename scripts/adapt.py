@@ -35,7 +35,7 @@ from wasabi import msg
 
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built, sha256
 from scripts.convert import blank_pipeline, place
-from scripts.near_duplicates import cluster
+from scripts.near_duplicates import unlike
 from scripts.posts import read_posts
 from scripts.skill_ner import Pieces, cpu_has_bfloat16, cut_priority, window_edges
 
@@ -138,9 +138,8 @@ def text_to_learn(train: Path, exclude: Sequence[Path], posts: Path, seed: int) 
     raw = [nlp.make_doc(post.text) for post in read_posts([posts], (), annotated=False)] if posts.exists() else []
     mark_mentions(raw, annotated, nlp)
     candidates = [doc for doc, is_held in zip(annotated, held, strict=True) if not is_held] + raw
-    # The excluded come first: a cluster is named by its first member.
-    names = cluster([doc.text for doc in excluded + candidates])[len(excluded) :]
-    learned = [doc for doc, name in zip(candidates, names, strict=True) if name >= len(excluded)]
+    fresh = unlike([doc.text for doc in candidates], [doc.text for doc in excluded])
+    learned = [doc for doc, is_fresh in zip(candidates, fresh, strict=True) if is_fresh]
     if not learned:
         raise bad_input(train, "no post is left to learn from", "add annotated posts, or posts in corpus/posts")
     return learned, held_out

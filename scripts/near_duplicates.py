@@ -42,3 +42,9 @@ def cluster(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
                 parent[high] = low
         index.insert(i, sketch)
     return [find(i) for i in range(len(texts))]
+
+
+def unlike(texts: Sequence[str], others: Sequence[str]) -> list[bool]:
+    """Whether each text shares no cluster with one of the others."""
+    # The others come first: a cluster is named by its first member.
+    return [name >= len(others) for name in cluster([*others, *texts])[len(others) :]]

@@ -9,9 +9,10 @@ from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 from scripts.convert import blank_pipeline
 from scripts.lexicon import SkillFinder, read_lexicon
+from scripts.near_duplicates import unlike
 from scripts.posts import Span, read_posts, to_row, write_jsonl
 
 app = new_app("Label posts with the lexicon.")
@@ -25,13 +26,19 @@ def main(
     labels: Annotated[str, typer.Option(help="labels, separated by commas")],
     output: Annotated[Path, typer.Option(help="DocBin to write")],
     jsonl: Annotated[Path | None, typer.Option(help="doccano JSONL to write as well")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="DocBin whose near-duplicates are left out")] = None,
 ) -> None:
     """Mark every skill of the lexicon in the posts, whatever marks they have, and write them as DocBin."""
+    require_built(*([exclude] if exclude else []))
     entries = read_lexicon(lexicon, labels.split(","))
     read = read_posts(posts, labels.split(","), annotated=False)
+    nlp = blank_pipeline()
+    if exclude is not None:
+        kept_out = [doc.text for doc in DocBin().from_disk(exclude).get_docs(nlp.vocab)]
+        fresh = unlike([post.text for post in read], kept_out)
+        read = [post for post, is_fresh in zip(read, fresh, strict=True) if is_fresh]
     if not read:
         raise bad_input(", ".join(map(str, posts)), "no post", "give JSONL files with posts")
-    nlp = blank_pipeline()
     find = SkillFinder(entries, nlp)
     docs: list[Doc] = []
     for post in tqdm(read, desc="labelling", unit="post", leave=False, delay=2):
