@@ -37,7 +37,7 @@ from scripts.cli import bad_input, new_app, replacing, reports_bad_input, requir
 from scripts.convert import blank_pipeline, place
 from scripts.near_duplicates import unlike
 from scripts.posts import read_posts
-from scripts.skill_ner import Pieces, cpu_has_bfloat16, cut_priority, window_edges
+from scripts.skill_ner import Pieces, cut_priority, fastest_precision, window_edges
 
 WINDOW = 256
 HELD_OUT = 0.1
@@ -311,7 +311,7 @@ def fit(
         disable_tqdm=False,
         seed=settings["seed"],
         use_cpu=gpu_id < 0,
-        bf16=gpu_id < 0 and cpu_has_bfloat16(),
+        bf16=gpu_id < 0 and fastest_precision("cpu") == "bfloat16",
         dataloader_pin_memory=gpu_id >= 0,
     )
     # Trainer calls PyTorch by a name that is deprecated: nothing a user can mend.

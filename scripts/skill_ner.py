@@ -3,6 +3,7 @@
 It imports nothing from its siblings: `spacy package` copies it alone.
 """
 
+import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain as flatten
@@ -127,6 +128,7 @@ def create_encoder(
     tokenizer_config: dict[str, Any] = {},  # noqa: B006 (spaCy fills configs from defaults, never mutates them)
     transformer_config: dict[str, Any] = {},  # noqa: B006
     mixed_precision: bool = False,
+    precision: str = "auto",
 ) -> Model[list[Doc], FullTransformerBatch]:
     """A Hugging Face encoder for the `transformer` component: docs -> a vector for each wordpiece.
 
@@ -138,14 +140,18 @@ def create_encoder(
     batch_pieces (int): Wordpieces, padding included, that go through the encoder at once.
     tokenizer_config (dict): Settings for the Hugging Face tokenizer.
     transformer_config (dict): Settings for the Hugging Face model.
-    mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it. Predictions are always in
-        float32.
+    mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it.
+    precision (str): Of predictions: float32, bfloat16, int8 (weights and activations of linear layers, CPU only), or
+        auto: what this machine is fast in. The weights themselves stay float32.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision ({precision!r}) must be one of {', '.join(PRECISIONS)}")
     shim = EncoderShim(
         HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
         mixed_precision=mixed_precision,
+        precision=precision,
     )
     wrapper: Model = Model(
         "skill_ner.torch",
@@ -188,18 +194,28 @@ DISTILBERT = {
 
 
 class EncoderShim(HFShim):
-    """What holds the PyTorch model, as in spacy-transformers, but quick to train: in bfloat16 where the device has
-    instructions for it, and with PyTorch's fused AdamW, by the settings and schedule of the optimizer it is given."""
+    """What holds the PyTorch model, as in spacy-transformers, but quick: it trains in bfloat16 where the device has
+    instructions for it, with PyTorch's fused AdamW by the settings and schedule of the optimizer it is given, and
+    predicts with a copy in the precision that was asked for."""
 
-    def __init__(self, model: HFObjects, mixed_precision: bool):
+    def __init__(self, model: HFObjects, mixed_precision: bool, precision: str):
         # Not the base's own mixed precision: float16 needs a gradient scaler, whose `unscale` after each backward pass
         # would shrink the gradients of an update's earlier batches again and again.
         super().__init__(model, mixed_precision=False, **DISTILBERT)
         self.device_type = get_torch_default_device().type
-        self.use_bfloat16 = mixed_precision and (self.device_type == "cuda" or cpu_has_bfloat16())
+        self.precision = fastest_precision(self.device_type) if precision == "auto" else precision
+        self.use_bfloat16 = mixed_precision and fastest_precision(self.device_type) == "bfloat16"
         self.adam: torch.optim.Optimizer | None = None
+        self.fast: torch.nn.Module | None = None
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        if self.fast is None:
+            self.fast = in_precision(self._model, self.precision)
+        with torch.inference_mode():
+            return self.fast(*inputs.args, **inputs.kwargs)
 
     def begin_update(self, inputs: ArgsKwargs) -> Any:
+        self.fast = None
         with torch.autocast(self.device_type, torch.bfloat16, enabled=self.use_bfloat16):
             return super().begin_update(inputs)
 
@@ -216,19 +232,39 @@ class EncoderShim(HFShim):
         if optimizer.grad_clip:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.grad_clip)
         self.adam.step()
+        self.fast = None
         self.adam.zero_grad(set_to_none=True)
 
     def from_bytes(self, bytes_data: bytes) -> "EncoderShim":
         # The weights are read in a moment: random ones first would take as long again.
         with no_init_weights():
             super().from_bytes(bytes_data)
-        self.adam = None
+        self.adam = self.fast = None
         return self
 
 
-def cpu_has_bfloat16() -> bool:
-    # Older releases of PyTorch cannot tell: they train in float32.
-    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
+
+
+def fastest_precision(device_type: str) -> str:
+    """What the device multiplies matrices fastest in: the README's benchmark has the figures."""
+    if device_type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # Releases of PyTorch before 2.9 cannot tell.
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if has.get("avx512_bf16"):
+        return "bfloat16"
+    return "int8" if has.get("avx512_vnni") or has.get("avx_vnni") else "float32"
+
+
+def in_precision(model: torch.nn.Module, precision: str) -> torch.nn.Module:
+    """A copy of the model to predict with; in float32 the model itself."""
+    model = model.eval()
+    if precision == "bfloat16":
+        return copy.deepcopy(model).to(torch.bfloat16)
+    if precision == "int8":
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+    return model
 
 
 def init_encoder(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import spacy
 import typer
 from spacy.cli._util import parse_config_overrides, setup_gpu
+from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Corpus
 from spacy.training.initialize import init_nlp
@@ -38,18 +39,24 @@ def main(
 ) -> None:
     """Train for a number of epochs and write the best pipeline to OUTPUT."""
     require_built(*config, train_path, dev_path, encoder)
-    setup_gpu(gpu_id)
     paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder), "log": str(log)}
     settings = training_config(config, {"paths": paths, "system": {"seed": seed}}, epochs)
-    fix_random_seed(seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".epochs-") as folder:
-        train(init_nlp(settings, use_gpu=gpu_id), Path(folder), use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
-        best = spacy.load(Path(folder) / "model-best")
-    calibrate(best, dev_path)
+    best = best_epoch(settings, output.parent, gpu_id)
     with replacing(output) as beside:
         best.to_disk(beside)
     msg.good(f"best epoch -> {output}")
+
+
+def best_epoch(settings: Config, folder: Path, gpu_id: int) -> Language:
+    """Train by the settings, with the epochs in a temporary place of the folder, and calibrate the best of them."""
+    setup_gpu(gpu_id)
+    fix_random_seed(settings["system"]["seed"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".epochs-") as epochs:
+        train(init_nlp(settings, use_gpu=gpu_id), Path(epochs), use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
+        best = spacy.load(Path(epochs) / "model-best")
+    calibrate(best, Path(settings["paths"]["dev"]))
+    return best
 
 
 def training_config(paths: list[Path], overrides: dict[str, Any], epochs: int) -> Config:
@@ -71,7 +78,7 @@ def training_config(paths: list[Path], overrides: dict[str, Any], epochs: int) -
     return load_config_from_str(merged.to_str(), overrides=environment, interpolate=False)
 
 
-def calibrate(nlp: spacy.Language, dev_path: Path) -> None:
+def calibrate(nlp: Language, dev_path: Path) -> None:
     """Fit the scores of `skill_ner`, if the pipeline has it, to how often it is right on the dev split."""
     if "skill_ner" not in nlp.pipe_names:
         return

@@ -46,17 +46,14 @@ def main(
 
 
 def cut(doc: Doc, words: int) -> Iterator[Doc]:
-    """The doc in pieces of at most `words` words (an entity that would be cut goes over whole), none left out."""
+    """The doc in pieces of `words` words, none left out; a piece that would end inside an entity takes it in whole."""
     start = count = 0
     for token in doc:
         if token.is_space or token.is_punct:
             continue
-        if count == words:
-            end = token.i
-            while doc[end].ent_iob_ == "I" and end - 1 > start:
-                end -= 1
-            yield doc[start:end].as_doc(copy_user_data=True)
-            start, count = end, sum(not (t.is_space or t.is_punct) for t in doc[end : token.i])
+        if count >= words and token.ent_iob_ != "I":
+            yield doc[start : token.i].as_doc(copy_user_data=True)
+            start, count = token.i, 0
         count += 1
     if start < len(doc):
         yield doc[start:].as_doc(copy_user_data=True)

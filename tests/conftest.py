@@ -12,7 +12,9 @@ import torch
 from spacy.language import Language
 from spacy.training import Example
 from transformers import DistilBertConfig, DistilBertForMaskedLM, DistilBertTokenizerFast
+from typer.testing import CliRunner
 
+from scripts.convert import app as convert_app
 from scripts.convert import to_doc
 from scripts.markup import parse_text
 from scripts.posts import Post, to_row
@@ -69,6 +71,14 @@ def write_annotations(folder: Path) -> Path:
 @pytest.fixture
 def annotations(tmp_path: Path) -> Path:
     return write_annotations(tmp_path / "annotations")
+
+
+@pytest.fixture
+def corpus(annotations: Path, tmp_path: Path) -> Path:
+    """The sample posts as train.spacy, dev.spacy and test.spacy."""
+    arguments = [str(annotations), "--output", str(tmp_path / "corpus"), "--labels", ",".join(LABELS)]
+    assert CliRunner().invoke(convert_app, arguments).exit_code == 0
+    return tmp_path / "corpus"
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,10 @@
 """The lexicon says what it means, and is found in text as a whole and not in parts of words."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from scripts import weak_label
 from scripts.cli import BadInput
 from scripts.convert import blank_pipeline
 from scripts.lexicon import Entry, SkillFinder, app, read_lexicon
@@ -89,28 +85,6 @@ def test_what_is_no_lexicon(path: Path) -> None:
     for file, message in ((path, "the header is not"), (path.parent / "none.csv", "cannot be read")):
         result = CliRunner().invoke(app, [str(file), "--labels", ",".join(LABELS)])
         assert result.exit_code == 1 and message in result.output
-
-
-def weak(posts: Path, lexicon: Path, output: Path) -> Any:
-    arguments = [str(posts), "--lexicon", str(lexicon), "--labels", ",".join(LABELS), "--output", str(output)]
-    return CliRunner().invoke(weak_label.app, [*arguments, "--jsonl", str(output.with_suffix(".jsonl"))])
-
-
-def test_weak_labels_go_to_docbin_and_jsonl(path: Path, tmp_path: Path, write_rows: Any) -> None:
-    posts = write_rows({"id": "a", "title": "x", "text": "Know C++ and R."}, {"id": "b", "text": "Nothing."})
-    result = weak(posts, path, tmp_path / "weak.spacy")
-    assert result.exit_code == 0, result.output
-    docs = list(DocBin().from_disk(tmp_path / "weak.spacy").get_docs(blank_pipeline().vocab))
-    assert [[ent.text for ent in doc.ents] for doc in docs] == [["C++", "R"], []]
-    rows = [json.loads(line) for line in (tmp_path / "weak.jsonl").read_text().splitlines()]
-    assert rows[0] == {
-        "id": "a",
-        "title": "x",
-        "text": "Know C++ and R.",
-        "label": [[5, 8, "TECHNOLOGY"], [13, 14, "TECHNOLOGY"]],
-    }
-    result = weak(tmp_path / "none", path, tmp_path / "out.spacy")
-    assert result.exit_code == 1 and "no such file or folder" in result.output
 
 
 def test_the_shipped_lexicon_is_valid_and_large() -> None:

@@ -9,18 +9,10 @@ import spacy
 from typer.testing import CliRunner
 
 from scripts import train
-from scripts.convert import app as convert_app
 from tests.conftest import LABELS, ROOT
 
 CONFIG = ROOT / "configs" / "skill_ner.cfg"
 STOCK = ROOT / "configs" / "stock_ner.cfg"
-
-
-@pytest.fixture
-def corpus(annotations: Path, tmp_path: Path) -> Path:
-    arguments = [str(annotations), "--output", str(tmp_path / "corpus"), "--labels", ",".join(LABELS)]
-    assert CliRunner().invoke(convert_app, arguments).exit_code == 0
-    return tmp_path / "corpus"
 
 
 def run(corpus: Path, encoder: Path, output: Path, *configs: Path, epochs: int = 2) -> Any:
