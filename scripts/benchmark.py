@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -108,8 +109,8 @@ def measure(row: str, task: Task) -> Measured:
 Runner = Callable[[list[str]], None]
 
 
-def load_package(task: Task) -> Runner:
-    return run_spacy(spacy.load(task.package))
+def load_package(precision: str, task: Task) -> Runner:
+    return run_spacy(spacy.load(task.package, config={"components.transformer.model.precision": precision}))
 
 
 def load_stock(task: Task) -> Runner:
@@ -126,13 +127,13 @@ def run_spacy(nlp: Any) -> Runner:
     return run
 
 
-def load_raw_encoder(task: Task) -> Runner:
+def load_raw_encoder(precision: str, task: Task) -> Runner:
     """The encoder alone, on the same wordpieces in full batches of 16 × 128: what no pipeline can beat."""
     import torch
 
     transformer: Any = spacy.load(task.package).get_pipe("transformer")
     shim = transformer.model.layers[0].shims[0]
-    tokenizer, encoder = shim._hfmodel.tokenizer, shim._model.eval()
+    tokenizer, encoder = shim._hfmodel.tokenizer, shim._model.eval().to(getattr(torch, precision))
 
     def run(texts: list[str]) -> None:
         ids = [id for text in texts for id in tokenizer(text, verbose=False)["input_ids"]]
@@ -178,8 +179,10 @@ def load_hugging_face(task: Task) -> Runner:
 
 
 ROWS: dict[str, Callable[[Task], Runner]] = {
-    "en_skillner": load_package,
-    "raw encoder": load_raw_encoder,
+    "en_skillner": partial(load_package, "auto"),
+    "en_skillner, float32": partial(load_package, "float32"),
+    "raw encoder, float32": partial(load_raw_encoder, "float32"),
+    "raw encoder, bfloat16": partial(load_raw_encoder, "bfloat16"),
     "Hugging Face pipeline": load_hugging_face,
     "stock_ner": load_stock,
 }

@@ -141,8 +141,8 @@ def create_encoder(
     tokenizer_config (dict): Settings for the Hugging Face tokenizer.
     transformer_config (dict): Settings for the Hugging Face model.
     mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it.
-    precision (str): Of predictions: float32, bfloat16, int8 (weights and activations of linear layers, CPU only), or
-        auto: what this machine is fast in. The weights themselves stay float32.
+    precision (str): Of predictions: float32, bfloat16, or auto: bfloat16 where the device has instructions for it, else
+        float32. The weights themselves stay float32.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
@@ -243,18 +243,17 @@ class EncoderShim(HFShim):
         return self
 
 
-PRECISIONS = ("float32", "bfloat16", "int8", "auto")
+PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def fastest_precision(device_type: str) -> str:
-    """What the device multiplies matrices fastest in: the README's benchmark has the figures."""
+    """What the device is fast in without a loss that shows in the scores."""
     if device_type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    # Releases of PyTorch before 2.9 cannot tell.
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if has.get("avx512_bf16"):
-        return "bfloat16"
-    return "int8" if has.get("avx512_vnni") or has.get("avx_vnni") else "float32"
+        has_bfloat16 = torch.cuda.is_bf16_supported()
+    else:
+        # Older releases of PyTorch cannot tell: they stay with float32.
+        has_bfloat16 = hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("avx512_bf16")
+    return "bfloat16" if has_bfloat16 else "float32"
 
 
 def in_precision(model: torch.nn.Module, precision: str) -> torch.nn.Module:
@@ -262,8 +261,6 @@ def in_precision(model: torch.nn.Module, precision: str) -> torch.nn.Module:
     model = model.eval()
     if precision == "bfloat16":
         return copy.deepcopy(model).to(torch.bfloat16)
-    if precision == "int8":
-        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
     return model
 
 
@@ -298,15 +295,23 @@ def encode(
         shift = numpy.repeat(2 * numpy.arange(len(edges)) + 1, [end - start for start, end in edges])
         aligns.append(Ragged(cast(Any, numpy.arange(len(flat), dtype="i") + shift.astype("i")), cast(Any, counts)))
         rows.append(len(flat) + 2 * len(edges))
-    batches = batch_windows([len(window) for window in windows], model.attrs["batch_pieces"])
+    # The same boilerplate stands in many posts. In training it is encoded each time, with other dropout.
+    twins: dict[Any, list[int]] = {}
+    for number, window in enumerate(windows):
+        twins.setdefault(number if is_train else window.tobytes(), []).append(number)
+    places = list(twins.values())
+    batches = batch_windows([len(windows[same[0]]) for same in places], model.attrs["batch_pieces"])
     starts = numpy.cumsum([0, *map(len, windows)])
     vectors: Any = model.ops.alloc2f(int(starts[-1]), model.get_dim("nO"))
     backprops = []
     for batch in batches:
+        batch_vectors, backprop_batch = wrapper([windows[places[i][0]] for i in batch], is_train)
         # Windows are packed row by row, so where a batch's vectors go is one index array.
-        index = numpy.concatenate([numpy.arange(starts[i], starts[i + 1]) for i in batch])
-        batch_vectors, backprop_batch = wrapper([windows[i] for i in batch], is_train)
+        index = numpy.concatenate([numpy.arange(starts[n], starts[n + 1]) for n in (places[i][0] for i in batch)])
         vectors[model.ops.asarray(index)] = batch_vectors
+        for first, *others in (places[i] for i in batch):
+            for other in others:
+                vectors[starts[other] : starts[other + 1]] = vectors[starts[first] : starts[first + 1]]
         backprops.append((index, backprop_batch))
 
     ends = numpy.cumsum(rows)
@@ -340,8 +345,10 @@ def encode(
 
 def cut_priority(doc: Doc) -> NDArray[numpy.int8]:
     """How good it is to end a window after each token: 2 at a line break, 1 at the end of a sentence, else 0."""
-    texts = [token.text for token in doc]
-    return numpy.array([1 if text in ".!?;•" else 2 if ends_line(text) else 0 for text in texts], dtype="int8")
+    # By distinct token: to make a Token object of each costs as much as the tokenizer.
+    keys, where = numpy.unique(doc.to_array(ORTH), return_inverse=True)
+    texts = [doc.vocab.strings[int(key)] for key in keys]
+    return numpy.array([1 if text in ".!?;•" else 2 if ends_line(text) else 0 for text in texts], dtype="int8")[where]
 
 
 def ends_line(text: str) -> bool:

@@ -68,12 +68,13 @@ def training_config(paths: list[Path], overrides: dict[str, Any], epochs: int) -
     posts = len(DocBin().from_disk(config["paths"]["train"]))
     if not posts:
         raise bad_input(config["paths"]["train"], "no post in it", "add annotated posts")
-    steps = math.ceil(posts / config["training"]["batcher"]["size"])
+    # `spacy train` reads overrides from the environment too: so does this step.
+    environment = parse_config_overrides([])
+    size = environment.get("training.batcher.size", config["training"]["batcher"]["size"])
+    steps = math.ceil(posts / size)
     # The total stands twice, not by reference: nlp.resume_training() resolves the optimizer by itself.
     learn_rate = config["training"]["optimizer"]["learn_rate"] | {"total_steps": steps * epochs}
     schedule = {"eval_frequency": steps, "max_steps": steps * epochs, "optimizer": {"learn_rate": learn_rate}}
-    # `spacy train` reads overrides from the environment too: so does this step.
-    environment = parse_config_overrides([])
     merged = config.merge({"training": schedule})
     return load_config_from_str(merged.to_str(), overrides=environment, interpolate=False)
 

@@ -104,7 +104,12 @@ def make_pipeline(encoder: Path, window: int = 64) -> Language:
     """A pipeline as configs/skill_ner.cfg has it, not initialized."""
     config = spacy.util.load_config(
         ROOT / "configs" / "skill_ner.cfg",
-        overrides={"paths.encoder": str(encoder), "components.transformer.model.window": window},
+        overrides={
+            "paths.encoder": str(encoder),
+            "components.transformer.model.window": window,
+            # What is compared to the last digit must not depend on the machine.
+            "components.transformer.model.precision": "float32",
+        },
     )
     return spacy.util.load_model_from_config(config, auto_fill=True)
 

@@ -431,3 +431,69 @@ def test_training_is_repeatable(tiny_encoder: Path) -> None:
         nlp = make_pipeline(tiny_encoder)
         runs.append(train(nlp, make_examples(nlp, make_posts()), steps=5))
     numpy.testing.assert_allclose(runs[0], runs[1], rtol=1e-4)
+
+
+# Precision
+
+
+def logits_of(nlp: Language, texts: list[str]) -> Any:
+    component: Any = nlp.get_pipe("skill_ner")
+    return numpy.concatenate([numpy.asarray(matrix) for matrix in component.model.predict(list(nlp.pipe(texts)))])
+
+
+def loaded(folder: Path, precision: str) -> Language:
+    return spacy.load(folder, config={"components.transformer.model.precision": precision})
+
+
+def test_precision_is_chosen_at_loading(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path)
+    texts = [post.text for post in make_posts()]
+    exact = logits_of(loaded(tmp_path, "float32"), texts)
+    for precision in ("bfloat16", "auto"):
+        nlp = loaded(tmp_path, precision)
+        found = logits_of(nlp, texts)
+        assert (found != exact).any() or precision == "auto"
+        assert numpy.abs(found - exact).max() < 0.1 * numpy.abs(exact).max()
+        nlp.to_disk(tmp_path / precision)
+        assert (logits_of(loaded(tmp_path / precision, "float32"), texts) == exact).all(), (
+            "the weights are as they were"
+        )
+    with pytest.raises(ValueError, match="precision"):
+        loaded(tmp_path, "int3")
+
+
+def test_predictions_follow_training(trained: Language, tmp_path: Path) -> None:
+    """What predicts is a copy of the weights: it must not be older than they are."""
+    trained.to_disk(tmp_path)
+    nlp = loaded(tmp_path, "bfloat16")
+    examples = make_examples(nlp, make_posts(["Learn {{Rust|T}} here."]))
+    before = logits_of(nlp, ["Learn Rust here."])
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 0.003
+    nlp.update(examples, sgd=optimizer, drop=0.0)
+    after = logits_of(nlp, ["Learn Rust here."])
+    nlp.to_disk(tmp_path / "again")
+    assert (before != after).any() and (
+        logits_of(loaded(tmp_path / "again", "bfloat16"), ["Learn Rust here."]) == after
+    ).all()
+
+
+def test_what_stands_twice_is_encoded_once(trained: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained.to_disk(tmp_path)
+    nlp = loaded(tmp_path, "float32")
+    texts = [post.text for post in make_posts()]
+    alone = [spans_of(doc) for doc in nlp.pipe(texts)]
+    sizes = []
+    convert = skill_ner.to_torch
+    wrapper = nlp.get_pipe("transformer").model.layers[0]  # type: ignore[attr-defined]
+
+    def count(model: Any, windows: Any, is_train: bool) -> Any:
+        sizes.append(len(windows))
+        return convert(model, windows, is_train)
+
+    monkeypatch.setitem(wrapper.attrs, "convert_inputs", count)
+    assert [spans_of(doc) for doc in nlp.pipe([*texts, *texts[::-1]])] == [*alone, *alone[::-1]]
+    once = sum(sizes)
+    sizes.clear()
+    list(nlp.pipe(texts))
+    assert sum(sizes) == once

@@ -57,6 +57,8 @@ def test_settings_are_in_epochs_and_the_environment_may_override(corpus: Path, m
     assert config["max_steps"] == config["optimizer"]["learn_rate"]["total_steps"] == 3 * config["eval_frequency"]
     monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.max_steps=2")
     assert train.training_config([CONFIG], overrides, epochs=3)["training"]["max_steps"] == 2
+    monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.batcher.size=1")
+    assert train.training_config([CONFIG], overrides, epochs=1)["training"]["max_steps"] == 4 * config["eval_frequency"]
 
 
 def test_a_failed_run_keeps_the_old_pipeline(
