@@ -4,6 +4,7 @@ It imports nothing from its siblings: `spacy package` copies it alone.
 """
 
 import copy
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain as flatten
@@ -51,6 +52,11 @@ from transformers.modeling_utils import no_init_weights
 Ints1d = NDArray[numpy.int64]
 Floats1d = NDArray[numpy.float32]
 LogProbs = NDArray[numpy.float32]
+
+# `nlp.pipe(n_process=2)` forks: in a child PyTorch's thread pool is gone, and waiting for it would hang. The processes
+# are the parallelism then, a thread each.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 # Every character that spaCy, Python or a browser may treat as the end of a line.
 LINE_BREAKS = frozenset("\n\r\v\f\u0085\u2028\u2029")
