@@ -18,7 +18,7 @@ from spacy.util import load_config, load_config_from_str
 from thinc.api import Config, fix_random_seed
 from wasabi import msg
 
-from scripts import skill_ner  # noqa: F401 (registers the component)
+from scripts import skill_ner
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 
 app = new_app("Train the pipeline.")
@@ -35,12 +35,17 @@ def main(
     log: Annotated[Path, typer.Option(help="JSONL file for the table of epochs")],
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     seed: int = 42,
+    precision: Annotated[str, typer.Option(help=f"of predictions: {', '.join(skill_ner.PRECISIONS)}")] = "auto",
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
     """Train for a number of epochs and write the best pipeline to OUTPUT."""
     require_built(*config, train_path, dev_path, encoder)
     paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder), "log": str(log)}
-    settings = training_config(config, {"paths": paths, "system": {"seed": seed}}, epochs)
+    if precision not in skill_ner.PRECISIONS:
+        raise bad_input("--precision", f"{precision!r} is none", f"use one of {', '.join(skill_ner.PRECISIONS)}")
+    encoder_settings = {"transformer": {"model": {"precision": precision}}}
+    overrides = {"paths": paths, "system": {"seed": seed}, "components": encoder_settings}
+    settings = training_config(config, overrides, epochs)
     best = best_epoch(settings, output.parent, gpu_id)
     with replacing(output) as beside:
         best.to_disk(beside)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import spacy
+from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from scripts import train
@@ -15,7 +16,7 @@ CONFIG = ROOT / "configs" / "skill_ner.cfg"
 STOCK = ROOT / "configs" / "stock_ner.cfg"
 
 
-def run(corpus: Path, encoder: Path, output: Path, *configs: Path, epochs: int = 2) -> Any:
+def run(corpus: Path, encoder: Path, output: Path, *configs: Path, epochs: int = 2, precision: str = "float32") -> Any:
     options = {
         "--output": output,
         "--train": corpus / "train.spacy",
@@ -23,6 +24,7 @@ def run(corpus: Path, encoder: Path, output: Path, *configs: Path, epochs: int =
         "--encoder": encoder,
         "--log": output.parent / "log.jsonl",
         "--epochs": epochs,
+        "--precision": precision,
     }
     return CliRunner().invoke(train.app, [*map(str, configs), *(str(x) for pair in options.items() for x in pair)])
 
@@ -40,6 +42,7 @@ def test_the_table_has_a_row_for_each_epoch(corpus: Path, tiny_encoder: Path, tm
     nlp = spacy.load(tmp_path / "model")
     assert nlp.pipe_names == ["transformer", "skill_ner"] and set(nlp.pipe_labels["skill_ner"]) == set(LABELS)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert nlp.config["components"]["transformer"]["model"]["precision"] == "float32"
 
 
 def test_the_comparison_differs_in_the_component_alone(corpus: Path, tiny_encoder: Path, tmp_path: Path) -> None:
@@ -58,7 +61,8 @@ def test_settings_are_in_epochs_and_the_environment_may_override(corpus: Path, m
     monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.max_steps=2")
     assert train.training_config([CONFIG], overrides, epochs=3)["training"]["max_steps"] == 2
     monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.batcher.size=1")
-    assert train.training_config([CONFIG], overrides, epochs=1)["training"]["max_steps"] == 4 * config["eval_frequency"]
+    posts = len(DocBin().from_disk(corpus / "train.spacy"))
+    assert train.training_config([CONFIG], overrides, epochs=2)["training"]["max_steps"] == 2 * posts
 
 
 def test_a_failed_run_keeps_the_old_pipeline(
@@ -80,3 +84,5 @@ def test_a_failed_run_keeps_the_old_pipeline(
 def test_missing_input_is_one_clear_line(corpus: Path, tmp_path: Path) -> None:
     result = run(corpus, tmp_path / "none", tmp_path / "model", CONFIG)
     assert result.exit_code == 1 and f"{tmp_path / 'none'}: no such file or folder" in result.output
+    result = run(corpus, corpus, tmp_path / "model", CONFIG, precision="int3")
+    assert result.exit_code == 1 and "--precision: 'int3' is none" in result.output
