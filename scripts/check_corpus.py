@@ -70,9 +70,10 @@ ALLOWED_LAST = frozenset(
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
 BEGINS_NAMES = re.compile(r"[\w.(@/]")
 
-# Phrases that employers have to use, whoever writes them.
+# Phrases that employers have to use, whoever writes them, and what job sites put below each post.
 STOCK = re.compile(
-    r"equal opportunity|without regard to|protected veteran|sexual orientation|gender identity|national origin|"
+    r"equal opportunity|opportunity employer|qualified applicants|discriminate|protected by law|conviction records|"
+    r"performing the duties of this job|physical requirements|seniority level|employment type|without regard to|protected veteran|sexual orientation|gender identity|national origin|"
     r"reasonable accommodation|background check|e-verify|visa sponsorship|affirmative action|physical demands"
 )
 
