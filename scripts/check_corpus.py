@@ -72,9 +72,10 @@ BEGINS_NAMES = re.compile(r"[\w.(@/]")
 
 # Phrases that employers have to use, whoever writes them, and what job sites put below each post.
 STOCK = re.compile(
-    r"equal opportunity|opportunity employer|qualified applicants|discriminate|protected by law|conviction records|"
-    r"performing the duties of this job|physical requirements|seniority level|employment type|without regard to|protected veteran|sexual orientation|gender identity|national origin|"
-    r"reasonable accommodation|background check|e-verify|visa sponsorship|affirmative action|physical demands"
+    r"equal opportunity|opportunity employer|qualified applicants|discriminate|without regard to|protected veteran|"
+    r"protected by law|sexual orientation|gender identity|national origin|affirmative action|reasonable accommodation|"
+    r"conviction records|background check|e-verify|visa sponsorship|physical demands|physical requirements|"
+    r"performing the duties of this job|seniority level|employment type"
 )
 
 app = new_app("Check the annotated corpus.")
