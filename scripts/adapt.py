@@ -164,7 +164,7 @@ class Window(NamedTuple):
 
 
 def windows_of(doc: Doc, tokenizer: PreTrainedTokenizerFast, size: int) -> list[Window]:
-    """The windows, of `size` wordpieces at most, that the pipeline's encoder will see, only that skills are known."""
+    """Windows of `size` wordpieces at most, cut as the pipeline's encoder cuts them, only that skills are known."""
     if not len(doc):
         return []
     pieces = Pieces()([doc], tokenizer)[0]

@@ -305,20 +305,21 @@ def encode(
     twins: dict[Any, list[int]] = {}
     for number, window in enumerate(windows):
         twins.setdefault(number if is_train else window.tobytes(), []).append(number)
-    places = list(twins.values())
-    batches = batch_windows([len(windows[same[0]]) for same in places], model.attrs["batch_pieces"])
+    firsts = [same[0] for same in twins.values()]
+    batches = batch_windows([len(windows[first]) for first in firsts], model.attrs["batch_pieces"])
     starts = numpy.cumsum([0, *map(len, windows)])
     vectors: Any = model.ops.alloc2f(int(starts[-1]), model.get_dim("nO"))
     backprops = []
     for batch in batches:
-        batch_vectors, backprop_batch = wrapper([windows[places[i][0]] for i in batch], is_train)
+        members = [firsts[i] for i in batch]
         # Windows are packed row by row, so where a batch's vectors go is one index array.
-        index = numpy.concatenate([numpy.arange(starts[n], starts[n + 1]) for n in (places[i][0] for i in batch)])
+        index = numpy.concatenate([numpy.arange(starts[i], starts[i + 1]) for i in members])
+        batch_vectors, backprop_batch = wrapper([windows[i] for i in members], is_train)
         vectors[model.ops.asarray(index)] = batch_vectors
-        for first, *others in (places[i] for i in batch):
-            for other in others:
-                vectors[starts[other] : starts[other + 1]] = vectors[starts[first] : starts[first + 1]]
         backprops.append((index, backprop_batch))
+    for first, *others in twins.values():
+        for other in others:
+            vectors[starts[other] : starts[other + 1]] = vectors[starts[first] : starts[first + 1]]
 
     ends = numpy.cumsum(rows)
     doc_data = [
