@@ -62,7 +62,7 @@ def main(
             # One evaluation at the end: the same work in each round, however many posts there are.
             settings["training"] |= {"max_steps": steps, "eval_frequency": steps}
             settings["training"]["optimizer"]["learn_rate"]["total_steps"] = steps
-            trained = best_epoch(settings, Path(folder), gpu_id)
+            trained = best_epoch(settings, Path(folder) / "checkpoints", gpu_id)
         judged, _ = judge(trained, *read_docbin(test, trained))
         return trained, float(evaluate(judged, set(), 100, seed)["strict"]["f1"])
 

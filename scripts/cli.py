@@ -52,6 +52,15 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def discard_others(checkpoints: Path, identity: str) -> None:
+    """Leave in a folder of checkpoints only those of a run with this identity, and mark the folder with it."""
+    mark, digest = checkpoints / "identity", hashlib.sha256(identity.encode()).hexdigest()
+    if checkpoints.exists() and (not mark.exists() or mark.read_text() != digest):
+        shutil.rmtree(checkpoints)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    mark.write_text(digest)
+
+
 def new_app(help: str) -> typer.Typer:
     """A typer app whose errors in our own code keep their plain traceback."""
     return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False)

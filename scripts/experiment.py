@@ -49,10 +49,11 @@ def run(
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "train.spacy"
             posts = write_share(train, share, seed, part)
-            paths = {"train": str(part), "dev": str(dev), "encoder": str(encoder), "log": f"{folder}/log.jsonl"}
+            paths = {"train": str(part), "dev": str(dev), "encoder": str(encoder)}
             settings = training_config(config, {"paths": paths, "system": {"seed": seed}}, epochs)
             started = time.monotonic()
-            nlp = best_epoch(settings, Path(folder), gpu_id)
+            log = Path(folder) / "log.jsonl"
+            nlp = best_epoch(settings, Path(folder) / "checkpoints", gpu_id, log)
             row = {
                 "variant": variant,
                 "seed": seed,
@@ -60,7 +61,7 @@ def run(
                 "posts": posts,
                 "epochs": epochs,
                 "seconds": round(time.monotonic() - started),
-                "dev": max(epoch["F1"] for epoch in srsly.read_jsonl(f"{folder}/log.jsonl")),
+                "dev": max(epoch["F1"] for epoch in srsly.read_jsonl(log)),
                 "test": figures(nlp, part, test, None, seed),
             }
             if gold is not None:

@@ -1,19 +1,16 @@
-"""The parts of the pipeline that travel inside the package: tokenizer rules, encoder, head, component, scorer, logger.
+"""The parts of the pipeline that travel inside the package: tokenizer rules, encoder, head, component, scorer.
 
 It imports nothing from its siblings: `spacy package` copies it alone.
 """
 
 import copy
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain as flatten
-from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy
 import spacy
-import srsly
 import torch
 from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE, ORTH
@@ -44,7 +41,6 @@ from thinc.api import (
 from thinc.layers.pytorchwrapper import forward as pytorch_forward
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import ArgsKwargs, Floats2d, Ragged
-from tqdm import tqdm
 from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast
 from transformers.file_utils import ModelOutput
 from transformers.modeling_utils import no_init_weights
@@ -231,7 +227,7 @@ class EncoderShim(HFShim):
         if not parameters:
             return
         if self.adam is None:
-            self.adam = torch.optim.AdamW(self._model.parameters(), fused=True)
+            self.adam = self.new_optimizer()
         self.adam.param_groups[0].update(
             lr=optimizer.learn_rate, betas=(optimizer.b1, optimizer.b2), eps=optimizer.eps, weight_decay=optimizer.L2
         )
@@ -240,6 +236,14 @@ class EncoderShim(HFShim):
         self.adam.step()
         self.fast = None
         self.adam.zero_grad(set_to_none=True)
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self._model.parameters(), fused=True)
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Go on with an optimizer by its `state_dict`, after the weights that belong to it were loaded."""
+        self.adam = self.new_optimizer()
+        self.adam.load_state_dict(state)
 
     def from_bytes(self, bytes_data: bytes) -> "EncoderShim":
         # The weights are read in a moment: random ones first would take as long again.
@@ -385,12 +389,18 @@ def window_edges(counts: NDArray[Any], priority: NDArray[Any], limit: int) -> It
     yield start, total
 
 
+def padded(length: int) -> int:
+    """The length of a batch's rows. For each new shape of a batch oneDNN builds and keeps its kernels again, which
+    costs more time and memory than a few wordpieces of padding: multiples of 8 make the shapes few."""
+    return -(-length // 8) * 8
+
+
 def batch_windows(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Group windows of like length, so that little is padded and no batch has more than `size` padded pieces
     (a window alone may)."""
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= size:
+        if batches and padded(lengths[batches[-1][0]]) * (len(batches[-1]) + 1) <= size:
             batches[-1].append(i)
         else:
             batches.append([i])
@@ -399,7 +409,7 @@ def batch_windows(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 def to_torch(model: Model, windows: list[Ints1d], is_train: bool) -> tuple[ArgsKwargs, Callable[[Any], list[Any]]]:
     lengths = numpy.array([len(window) for window in windows])
-    mask = numpy.arange(lengths.max()) < lengths[:, None]
+    mask = numpy.arange(padded(lengths.max())) < lengths[:, None]
     ids = numpy.zeros(mask.shape, dtype="int64")
     ids[mask] = numpy.concatenate(windows)
     device = get_torch_default_device()
@@ -802,7 +812,7 @@ def fit_calibration(scores: Sequence[float], correct: Sequence[bool]) -> list[fl
     return weights.tolist()
 
 
-# Scorer, logger, colours
+# Scorer, colours
 
 
 @spacy.registry.scorers("skill_ner.scorer.v1")
@@ -842,72 +852,6 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
         "ents_per_type": {label: score.to_dict() for label, score in sorted(per_type.items())},
         "ents_token_acc": right / known,
     }
-
-
-LOG_COLUMNS = ["epoch", "step", "training loss", "validation loss", "P", "R", "F1", "token accuracy", "seconds"]
-
-
-@spacy.registry.loggers("skill_ner.EpochLogger.v1")
-def create_epoch_logger(
-    output_file: str | None = None, progress_bar: bool = True
-) -> Callable[[Language, IO[str], IO[str]], tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]]:
-    """A table with one row for each evaluation.
-
-    output_file (str): JSONL file that gets the same rows.
-    progress_bar (bool): Show how far it is to the next evaluation.
-    """
-
-    def setup(
-        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
-    ) -> tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]:
-        rows: list[dict[str, Any]] = []
-        steps = 0
-        every = nlp.config["training"]["eval_frequency"]
-        bar: Any = None
-        stdout.write("  ".join(f"{column:>14}" for column in LOG_COLUMNS) + "\n")
-
-        def log_step(info: dict[str, Any] | None) -> None:
-            nonlocal steps, bar
-            steps += 1
-            if info is None:
-                if bar is not None:
-                    bar.update(1)
-                return
-            if bar is not None:
-                bar.close()
-            scores = info["other_scores"]
-            # The one that is trained on the encoder: `skill_ner`, whatever its name, or another one for comparison.
-            name = next((name for name in info["losses"] if name != "transformer"), "")
-            values = [
-                info["step"] / every,
-                info["step"],
-                float(info["losses"].get(name, 0.0)) / steps,
-                scores.get(f"{name}_loss"),
-                *(scores.get(key) for key in ("ents_p", "ents_r", "ents_f", "ents_token_acc")),
-                info["seconds"],
-            ]
-            rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
-            stdout.write("  ".join(f"{format_value(value):>14}" for value in values) + "\n")
-            stdout.flush()
-            if output_file is not None:
-                Path(output_file).parent.mkdir(parents=True, exist_ok=True)
-                srsly.write_jsonl(output_file, rows)
-            steps = 0
-            bar = tqdm(total=every, leave=False, file=stderr, unit="batch") if progress_bar else None
-
-        def finalize() -> None:
-            if bar is not None:
-                bar.close()
-
-        return log_step, finalize
-
-    return setup
-
-
-def format_value(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
 
 
 @spacy.registry.displacy_colors("skill_ner.colors.v1")

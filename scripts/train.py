@@ -1,25 +1,36 @@
 """Train the pipeline, keep the best of its epochs, and calibrate its scores on the dev split."""
 
 import math
-import sys
-import tempfile
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy
 import spacy
+import srsly
+import torch
 import typer
 from spacy.cli._util import parse_config_overrides, setup_gpu
 from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.schemas import ConfigSchemaTraining
 from spacy.tokens import DocBin
-from spacy.training import Corpus
+from spacy.training import Corpus, Example
 from spacy.training.initialize import init_nlp
-from spacy.training.loop import train
-from spacy.util import load_config, load_config_from_str
-from thinc.api import Config, fix_random_seed
+from spacy.training.loop import create_evaluation_callback, subdivide_batch
+from spacy.util import load_config, load_config_from_str, registry, resolve_dot_names
+from thinc.api import Config, Optimizer, fix_random_seed
+from tqdm import tqdm
 from wasabi import msg
 
 from scripts import skill_ner
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
+from scripts.cli import bad_input, discard_others, new_app, replacing, reports_bad_input, require_built, sha256
+
+COLUMNS = ["epoch", "step", "training loss", "validation loss", "P", "R", "F1", "token accuracy", "seconds"]
 
 app = new_app("Train the pipeline.")
 
@@ -38,30 +49,178 @@ def main(
     precision: Annotated[str, typer.Option(help=f"of predictions: {', '.join(skill_ner.PRECISIONS)}")] = "auto",
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
-    """Train for a number of epochs and write the best pipeline to OUTPUT."""
+    """Train for a number of epochs and write the best pipeline to OUTPUT. A run that was killed goes on after the last
+    epoch that it finished."""
     require_built(*config, train_path, dev_path, encoder)
-    paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder), "log": str(log)}
+    paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder)}
     if precision not in skill_ner.PRECISIONS:
         raise bad_input("--precision", f"{precision!r} is none", f"use one of {', '.join(skill_ner.PRECISIONS)}")
     encoder_settings = {"transformer": {"model": {"precision": precision}}}
     overrides = {"paths": paths, "system": {"seed": seed}, "components": encoder_settings}
     settings = training_config(config, overrides, epochs)
-    best = best_epoch(settings, output.parent, gpu_id)
+    checkpoints = output.parent / f".{output.name}-checkpoints"
+    best = best_epoch(settings, checkpoints, gpu_id, log)
     with replacing(output) as beside:
         best.to_disk(beside)
+    shutil.rmtree(checkpoints)
     msg.good(f"best epoch -> {output}")
 
 
-def best_epoch(settings: Config, folder: Path, gpu_id: int) -> Language:
-    """Train by the settings, with the epochs in a temporary place of the folder, and calibrate the best of them."""
+def best_epoch(settings: Config, checkpoints: Path, gpu_id: int, log: Path | None = None) -> Language:
+    """Train by the settings with an evaluation after each epoch, and return the best pipeline, its scores calibrated.
+
+    After each evaluation all that training needs is written to the folder `checkpoints`. If a killed run with the same
+    settings and data left something there, training goes on from it and ends as it would have. `log` gets the table of
+    epochs as JSONL.
+    """
     setup_gpu(gpu_id)
-    fix_random_seed(settings["system"]["seed"])
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".epochs-") as epochs:
-        train(init_nlp(settings, use_gpu=gpu_id), Path(epochs), use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
-        best = spacy.load(Path(epochs) / "model-best")
+    seed = settings["system"]["seed"]
+    fix_random_seed(seed)
+    nlp = init_nlp(settings, use_gpu=gpu_id)
+    fix_random_seed(seed)
+    config = nlp.config.interpolate()
+    training = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    train_corpus, dev_corpus = resolve_dot_names(config, [training["train_corpus"], training["dev_corpus"]])
+    evaluate = create_evaluation_callback(nlp, dev_corpus, training["score_weights"])
+    optimizer, frozen = training["optimizer"], training["frozen_components"]
+    discard_others(checkpoints, run_identity(settings))
+    rows, best_score = restore(checkpoints / "last", nlp, optimizer)
+    total, every = training["max_steps"], training["eval_frequency"]
+    begun = rows[-1]["step"] if rows else 0
+    started = time.monotonic() - (rows[-1]["seconds"] if rows else 0)
+    print("  ".join(f"{column:>14}" for column in COLUMNS))
+    for row in rows:
+        print(table_line(row))
+    losses: dict[str, float] = {}
+    with tqdm(total=total, initial=begun, desc="train", unit="batch", leave=False) as bar:
+        stream = islice(batches(list(train_corpus(nlp)), training["batcher"], seed), begun, total)
+        for step, batch in enumerate(stream, start=begun + 1):
+            for part in subdivide_batch(batch, training["accumulate_gradient"]):
+                annotating = training["annotating_components"]
+                nlp.update(
+                    part, drop=training["dropout"], losses=losses, sgd=False, exclude=frozen, annotates=annotating
+                )
+            for name, component in nlp.pipeline:
+                if name not in frozen and isinstance(component, TrainablePipe):
+                    component.finish_update(optimizer)
+            optimizer.step_schedules()
+            bar.update()
+            if step % every and step < total:
+                continue
+            score, scores = evaluate()
+            # The one that is trained on the encoder: `skill_ner`, whatever its name, or another one for comparison.
+            name = next((name for name in losses if name != "transformer"), "")
+            values = [
+                step / every,
+                step,
+                float(losses.get(name, 0.0)) / (step - (rows[-1]["step"] if rows else 0)),
+                scores.get(f"{name}_loss"),
+                *(scores.get(key) for key in ("ents_p", "ents_r", "ents_f", "ents_token_acc")),
+                round(time.monotonic() - started),
+            ]
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+            losses.clear()
+            tqdm.write(table_line(rows[-1]))
+            if log is not None:
+                with replacing(log) as beside:
+                    srsly.write_jsonl(beside, rows)
+            if score > best_score:
+                best_score = score
+                with replacing(checkpoints / "best") as beside:
+                    nlp.to_disk(beside)
+            save(checkpoints / "last", nlp, optimizer, rows, best_score)
+    best = spacy.load(checkpoints / "best")
     calibrate(best, Path(settings["paths"]["dev"]))
     return best
+
+
+def batches(
+    examples: list[Example], batcher: Callable[[Iterable[Example]], Iterable[list[Example]]], seed: int
+) -> Iterator[list[Example]]:
+    """Batches without end, the examples shuffled for each pass over them, the same for the same seed."""
+    generator = random.Random(seed)
+    while True:
+        generator.shuffle(examples)
+        yield from batcher(examples)
+
+
+def run_identity(settings: Config) -> str:
+    """What makes two runs the same: settings, posts and the weights they start from."""
+    paths = settings["paths"]
+    files = [Path(paths["train"]), Path(paths["dev"]), Path(paths["encoder"]) / "model.safetensors"]
+    return "\n".join([settings.to_str(), *map(sha256, files)])
+
+
+def save(folder: Path, nlp: Language, optimizer: Optimizer, rows: list[dict[str, Any]], best_score: float) -> None:
+    """Write all that training needs to go on."""
+    places = parameter_places(nlp)
+    state = {
+        "rows": rows,
+        "best_score": best_score,
+        "moments": {
+            places[key]: (optimizer.mom1[key], optimizer.mom2[key], optimizer.nr_update[key]) for key in optimizer.mom1
+        },
+        "adam": [shim.adam.state_dict() if shim.adam else None for shim in encoder_shims(nlp)],
+        "numpy": numpy.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with replacing(folder) as beside:
+        beside.mkdir()
+        nlp.to_disk(beside / "pipeline")
+        torch.save(state, beside / "state.pt")
+
+
+def restore(folder: Path, nlp: Language, optimizer: Optimizer) -> tuple[list[dict[str, Any]], float]:
+    """Take up what `save` wrote, if anything: the table so far and the best score, (empty, below any score) if not."""
+    if not folder.exists():
+        return [], -1.0
+    nlp.from_disk(folder / "pipeline")
+    # The file is this program's own, written a while ago.
+    state = torch.load(folder / "state.pt", weights_only=False)
+    keys = {place: key for key, place in parameter_places(nlp).items()}
+    for place, (first, second, updates) in state["moments"].items():
+        optimizer.mom1[keys[place]], optimizer.mom2[keys[place]] = first, second
+        optimizer.nr_update[keys[place]] = updates
+    for shim, adam in zip(encoder_shims(nlp), state["adam"], strict=True):
+        if adam is not None:
+            shim.load_optimizer(adam)
+    for _ in range(state["rows"][-1]["step"]):
+        optimizer.step_schedules()
+    numpy.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    msg.info(f"going on after step {state['rows'][-1]['step']}")
+    return state["rows"], state["best_score"]
+
+
+def parameter_places(nlp: Language) -> dict[tuple[int, str], str]:
+    """Where each parameter stands: the optimizer's own keys, numbers of layers, are others in each process."""
+    return {
+        (node.id, name): f"{pipe}.{number}.{name}"
+        for pipe, component in nlp.pipeline
+        if isinstance(component, TrainablePipe)
+        for number, node in enumerate(component.model.walk())
+        for name in node.param_names
+    }
+
+
+def encoder_shims(nlp: Language) -> list[skill_ner.EncoderShim]:
+    nodes = [
+        node for _, component in nlp.pipeline if isinstance(component, TrainablePipe) for node in component.model.walk()
+    ]
+    return [shim for node in nodes for shim in node.shims if isinstance(shim, skill_ner.EncoderShim)]
+
+
+def table_line(row: dict[str, Any]) -> str:
+    return "  ".join(f"{format_value(row[column]):>14}" for column in COLUMNS)
+
+
+def format_value(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
 
 
 def training_config(paths: list[Path], overrides: dict[str, Any], epochs: int) -> Config:

@@ -33,11 +33,11 @@ def test_the_table_has_a_row_for_each_epoch(corpus: Path, tiny_encoder: Path, tm
     result = run(corpus, tiny_encoder, tmp_path / "model", CONFIG)
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["epoch"] for row in rows] == [1, 2]
     for row in rows:
         assert row["training loss"] > 0 and row["validation loss"] > 0 and 0 <= row["token accuracy"] <= 1
         assert all(0 <= row[key] <= 1 for key in ("P", "R", "F1"))
-    assert rows[2]["training loss"] < rows[0]["training loss"]
+    assert rows[1]["training loss"] < rows[0]["training loss"]
     assert "validation loss" in result.output and "token accuracy" in result.output
     nlp = spacy.load(tmp_path / "model")
     assert nlp.pipe_names == ["transformer", "skill_ner"] and set(nlp.pipe_labels["skill_ner"]) == set(LABELS)
@@ -78,7 +78,7 @@ def test_a_failed_run_keeps_the_old_pipeline(
     monkeypatch.setattr(train, "calibrate", fail)
     assert run(corpus, tiny_encoder, model, CONFIG, epochs=1).exit_code != 0
     assert (model / "meta.json").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".model-checkpoints"]
 
 
 def test_missing_input_is_one_clear_line(corpus: Path, tmp_path: Path) -> None:
@@ -86,3 +86,41 @@ def test_missing_input_is_one_clear_line(corpus: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and f"{tmp_path / 'none'}: no such file or folder" in result.output
     result = run(corpus, corpus, tmp_path / "model", CONFIG, precision="int3")
     assert result.exit_code == 1 and "--precision: 'int3' is none" in result.output
+
+
+def test_a_killed_run_goes_on_and_ends_as_it_would_have(
+    corpus: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole" / "model", tmp_path / "killed" / "model"
+    assert run(corpus, tiny_encoder, whole, CONFIG, epochs=3).exit_code == 0
+    save = train.save
+
+    def save_and_die(*args: Any) -> None:
+        save(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save", save_and_die)
+        assert run(corpus, tiny_encoder, killed, CONFIG, epochs=3).exit_code != 0
+    assert not killed.exists()
+    result = run(corpus, tiny_encoder, killed, CONFIG, epochs=3)
+    assert result.exit_code == 0 and "going on after step" in result.output
+    tables = [[json.loads(line) for line in (path.parent / "log.jsonl").open()] for path in (whole, killed)]
+    for whole_row, row in zip(*tables, strict=True):
+        assert row["seconds"] >= 0
+        # PyTorch's sums may differ in the last digit from process to process.
+        assert row | {"seconds": 0} == pytest.approx(whole_row | {"seconds": 0}, rel=1e-5)
+    heads: list[Any] = [spacy.load(path).get_pipe("skill_ner") for path in (whole, killed)]
+    weights = [head.model.get_ref("output_layer").get_param("W") for head in heads]
+    assert weights[0] == pytest.approx(weights[1], rel=1e-3, abs=1e-5)
+    assert [path.name for path in killed.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_another_run_does_not_go_on_from_a_killed_one(
+    corpus: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "calibrate", lambda *args: 1 / 0)
+        assert run(corpus, tiny_encoder, tmp_path / "model", CONFIG, epochs=2).exit_code != 0
+    result = run(corpus, tiny_encoder, tmp_path / "model", CONFIG, epochs=1)
+    assert result.exit_code == 0 and "going on" not in result.output
