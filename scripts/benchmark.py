@@ -2,11 +2,13 @@
 
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,10 +17,16 @@ import typer
 from tqdm import tqdm
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
+from scripts.lexicon import SkillFinder, read_lexicon
 from scripts.posts import read_posts
+from scripts.skill_ner import fastest_precision
 
 app = new_app("Measure speed and memory.")
+
+OURS = "en_skillner"
+# Posts that each process runs over before it is timed: first calls build what later ones use.
+WARM_UP = 64
 
 
 class Task(NamedTuple):
@@ -26,6 +34,9 @@ class Task(NamedTuple):
 
     package: str
     stock: Path
+    lexicon: Path
+    labels: list[str]
+    warm_up: list[str]
     texts: list[str]
     gpu_id: int
 
@@ -38,96 +49,214 @@ class Measured(NamedTuple):
     load_seconds: float
 
 
+Runner = Callable[[list[str]], None]
+
+
+class Row(NamedTuple):
+    """A way to find skills: what loads it, its precision (None if it has no encoder), and threads, 0 for all."""
+
+    load: Callable[[Task], Runner]
+    precision: str | None = "float32"
+    threads: int = 0
+
+
 @app.command()
 @reports_bad_input
 def main(
     package: Annotated[str, typer.Argument(help="name of the installed pipeline")],
     posts: Annotated[list[Path], typer.Option(help="JSONL files, or folders of them, to run over")],
-    output: Annotated[Path, typer.Option(help="JSON file for the figures")],
+    output: Annotated[Path, typer.Option(help="JSON file for the figures; the plot stands beside it as PNG")],
     stock: Annotated[Path, typer.Option(help="folder of a pipeline with spaCy's own ner; left out if missing")],
+    lexicon: Annotated[Path, typer.Option(help="CSV of skills, for the matcher")],
+    labels: Annotated[str, typer.Option(help="labels, separated by commas")],
     limit: Annotated[int, typer.Option(min=1, help="posts to run over")] = 100,
-    repeats: Annotated[int, typer.Option(min=1, help="runs of each row; the median counts")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="runs of each row; the median counts")] = 5,
+    scale: Annotated[
+        str, typer.Option(help="numbers of posts, separated by commas, for the time per post")
+    ] = "100,1000",
     gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
 ) -> None:
-    """Print a table with words per second, peak memory and load time."""
+    """Print a table with words per second, peak memory and load time, and one with the time per post."""
     if not spacy.util.is_package(package):
         raise bad_input(package, "no such package is installed", "run: spacy project run all")
+    require_built(lexicon)
     texts = [post.text for post in read_posts(posts, (), annotated=False)]
     if not texts:
         raise bad_input(posts[0], "no post", "give JSONL files with posts")
     # Fewer posts than asked for are run over again.
-    texts = (texts * (limit // len(texts) + 1))[:limit]
-    task = Task(package, stock, texts, gpu_id)
-    rows = [row for row in ROWS if row != "stock_ner" or stock.exists()]
-    runs: dict[str, list[Measured]] = {row: [] for row in rows}
+    stream = cycle(texts)
+    warm_up, timed = list(islice(stream, WARM_UP)), list(islice(stream, limit))
+    task = Task(package, stock, lexicon, labels.split(","), warm_up, timed, gpu_id)
+    rows = [name for name in ROWS if name != "stock_ner" or stock.exists()]
+    runs: dict[str, list[Measured]] = {name: [] for name in rows}
+    peaks: dict[tuple[str, int], list[float]] = {(r.precision, r.threads): [] for r in ROWS.values() if r.precision}
     # Rows take turns, each in a fresh process, so that a noisy minute hits all of them and memory is theirs alone.
-    spawn = multiprocessing.get_context("spawn")
-    for row in tqdm(rows * repeats, desc="benchmark", unit="run", leave=False):
-        with spawn.Pool(1) as pool:
-            runs[row].append(pool.apply(measure, (row, task)))
-    medians = {row: Measured(*map(statistics.median, zip(*runs[row], strict=True))) for row in rows}
+    for name in tqdm(rows * repeats, desc="benchmark", unit="run", leave=False):
+        runs[name].append(alone(measure, name, task))
+    for precision, threads in tqdm(list(peaks) * repeats, desc="matrix products", leave=False):
+        peaks[precision, threads].append(alone(matrix_product_peak, precision, threads, gpu_id))
+    flops = alone(flops_per_word, task)
+    medians = {name: Measured(*map(statistics.median, zip(*runs[name], strict=True))) for name in rows}
+    peak = {key: statistics.median(values) for key, values in peaks.items()}
+    share = {
+        name: flops * medians[name].words_per_second / peak[row.precision, row.threads]
+        for name, row in ROWS.items()
+        if name in medians and row.precision
+    }
+    growth = [alone(measure_stream, int(size), texts, task) for size in scale.split(",")]
+    figures = {
+        "posts": limit,
+        "rows": {name: m._asdict() | {"share_of_peak": share.get(name)} for name, m in medians.items()},
+        "matrix_product_tflops": {f"{p}, {t or 'all'} threads": value / 1e12 for (p, t), value in peak.items()},
+        "scale": growth,
+    }
     with replacing(output) as beside:
-        figures = {row: measured._asdict() for row, measured in medians.items()}
-        beside.write_text(json.dumps({"posts": limit, "rows": figures}, indent=2) + "\n", encoding="utf-8")
-    ours = medians["en_skillner"].words_per_second
+        beside.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    report(medians, share, growth)
+    draw(medians, output.with_suffix(".png"))
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of the function, called in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def report(medians: dict[str, Measured], share: dict[str, float], growth: list[dict[str, float]]) -> None:
+    ours = medians[OURS].words_per_second
     table = [
         (
-            row,
+            name,
             f"{m.words_per_second:,.0f}",
             f"{ours / m.words_per_second:.2f}",
+            f"{100 * share[name]:.0f} %" if name in share else "-",
             f"{m.peak_mb:,.0f}",
             f"{m.load_seconds:.2f}",
         )
-        for row, m in medians.items()
+        for name, m in medians.items()
     ]
-    msg.table(
-        table,
-        header=("", "words/s", "en_skillner is × as fast", "peak MB", "load s"),
-        divider=True,
-        aligns=("l", "r", "r", "r", "r"),
-    )
+    header = ("", "words/s", f"{OURS} is × as fast", "of matrix peak", "peak MB", "load s")
+    msg.table(table, header=header, divider=True, aligns=("l", "r", "r", "r", "r", "r"))
+    streams = [(f"{g['posts']:,}", f"{1000 * g['seconds_per_post']:.1f}", f"{g['peak_mb']:,.0f}") for g in growth]
+    msg.table(streams, header=("posts", "ms a post", "peak MB"), divider=True, aligns=("r", "r", "r"))
 
 
-def measure(row: str, task: Task) -> Measured:
+def draw(medians: dict[str, Measured], path: Path) -> None:
+    from matplotlib import pyplot
+
+    names = sorted(medians, key=lambda name: medians[name].words_per_second)
+    figure, axes = pyplot.subplots(figsize=(7, 0.32 * len(names) + 0.8), layout="constrained")
+    colours = ["#1f77b4" if name.startswith(OURS) else "#b0b0b0" for name in names]
+    bars = axes.barh(names, [medians[name].words_per_second for name in names], color=colours)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    axes.set_xlabel("words per second")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=130)
+    pyplot.close(figure)
+
+
+def measure(name: str, task: Task) -> Measured:
     """Load a row's pipeline, warm it up, and time it once. Words are what blanks separate."""
-    import spacy_transformers  # noqa: F401 (its import is no part of the load time)
-
-    if task.gpu_id >= 0:
-        spacy.require_gpu(task.gpu_id)
+    prepare(ROWS[name].threads, task.gpu_id)
     started = time.perf_counter()
-    run = ROWS[row](task)
+    run = ROWS[name].load(task)
     loaded = time.perf_counter()
-    run(task.texts[:4])
+    run(task.warm_up)
     began = time.perf_counter()
     run(task.texts)
     seconds = time.perf_counter() - began
-    words = sum(len(text.split()) for text in task.texts)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(words / seconds, peak, loaded - started)
+    return Measured(words_in(task.texts) / seconds, peak_mb(), loaded - started)
 
 
-Runner = Callable[[list[str]], None]
+def prepare(threads: int, gpu_id: int) -> None:
+    import spacy_transformers  # noqa: F401 (its import is no part of the load time)
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if gpu_id >= 0:
+        spacy.require_gpu(gpu_id)
 
 
-def load_package(precision: str, task: Task) -> Runner:
-    return run_spacy(spacy.load(task.package, config={"components.transformer.model.precision": precision}))
+def words_in(texts: list[str]) -> int:
+    return sum(len(text.split()) for text in texts)
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_stream(size: int, texts: list[str], task: Task) -> dict[str, float]:
+    """Stream so many posts through the pipeline, the texts again and again."""
+    prepare(0, task.gpu_id)
+    nlp = spacy.load(task.package)
+    list(nlp.pipe(task.warm_up))
+    began = time.perf_counter()
+    stream = nlp.pipe(islice(cycle(texts), size))
+    for _ in tqdm(stream, desc="stream", total=size, unit="post", leave=False, delay=5):
+        pass
+    return {"posts": size, "seconds_per_post": (time.perf_counter() - began) / size, "peak_mb": peak_mb()}
+
+
+def matrix_product_peak(precision: str, threads: int, gpu_id: int) -> float:
+    """The most floating-point operations in a second that PyTorch reaches in a product of large matrices."""
+    import torch
+
+    prepare(threads, gpu_id)
+    size = 2048
+    device = "cpu" if gpu_id < 0 else "cuda"
+    dtype = getattr(torch, fastest_precision(device) if precision == "auto" else precision)
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        float((matrix @ matrix)[0, 0])
+        seconds.append(time.perf_counter() - began)
+    return float(2 * size**3 / min(seconds))
+
+
+def flops_per_word(task: Task) -> float:
+    """Floating-point operations of the encoder's matrix products for a word: two for each weight of its linear layers
+    and each wordpiece, and those of attention in full windows; padding does not count."""
+    encoder = load_encoder(task)
+    transformer: Any = spacy.load(task.package).get_pipe("transformer")
+    config, window = encoder.config, transformer.model.attrs["window"]
+    weights = sum(parameter.numel() for parameter in encoder.transformer.parameters() if parameter.dim() == 2)
+    piece = 2 * weights + 4 * config.n_layers * config.dim * window
+    tokenizer = transformer.model.layers[0].shims[0]._hfmodel.tokenizer
+    pieces = sum(len(ids) for ids in tokenizer(task.texts, add_special_tokens=False, verbose=False)["input_ids"])
+    return float(piece * pieces / words_in(task.texts))
+
+
+def load_package(task: Task, precision: str = "auto", batch_size: int | None = None) -> Runner:
+    nlp = spacy.load(task.package, config={"components.transformer.model.precision": precision})
+    return partial(consume, lambda texts: nlp.pipe(texts, batch_size=batch_size))
+
+
+def consume(stream: Callable[[list[str]], Iterator[Any]], texts: list[str]) -> None:
+    for _ in stream(texts):
+        pass
 
 
 def load_stock(task: Task) -> Runner:
-    from scripts import skill_ner  # noqa: F401 (registers the encoder)
-
-    return run_spacy(spacy.load(task.stock))
+    return partial(consume, spacy.load(task.stock).pipe)
 
 
-def run_spacy(nlp: Any) -> Runner:
-    def run(texts: list[str]) -> None:
-        for _ in nlp.pipe(texts):
-            pass
+def load_lexicon(task: Task) -> Runner:
+    from scripts.convert import blank_pipeline
 
-    return run
+    nlp = blank_pipeline()
+    find = SkillFinder(read_lexicon(task.lexicon, task.labels), nlp)
+    return partial(consume, lambda texts: (find(doc) for doc in nlp.pipe(texts)))
 
 
-def load_raw_encoder(precision: str, task: Task) -> Runner:
+def load_encoder(task: Task) -> Any:
+    transformer: Any = spacy.load(task.package).get_pipe("transformer")
+    return transformer.model.layers[0].shims[0]._model.eval()
+
+
+def load_raw_encoder(task: Task, precision: str) -> Runner:
     """The encoder alone, on the same wordpieces in full batches of 16 × 128: what no pipeline can beat."""
     import torch
 
@@ -145,9 +274,9 @@ def load_raw_encoder(precision: str, task: Task) -> Runner:
     return run
 
 
-def load_hugging_face(task: Task) -> Runner:
-    """The same weights in Hugging Face's own pipeline, as its documentation has it for long texts."""
-    from transformers import DistilBertForTokenClassification, pipeline
+def token_classifier(task: Task) -> tuple[Any, Any]:
+    """The package's weights as Hugging Face's own model, and its tokenizer."""
+    from transformers import DistilBertForTokenClassification
 
     nlp = spacy.load(task.package)
     transformer: Any = nlp.get_pipe("transformer")
@@ -156,12 +285,20 @@ def load_hugging_face(task: Task) -> Runner:
     layer = head.model.get_ref("output_layer")
     config = shim._model.config
     config.num_labels = layer.get_dim("nO")
-    model = DistilBertForTokenClassification(config)
+    model = DistilBertForTokenClassification(config).eval()
     model.distilbert.load_state_dict(shim._model.state_dict())
     model.classifier.weight.data = model.classifier.weight.new_tensor(layer.get_param("W").tolist())
     model.classifier.bias.data = model.classifier.bias.new_tensor(layer.get_param("b").tolist())
     tokenizer = shim._hfmodel.tokenizer
     tokenizer.model_max_length = config.max_position_embeddings
+    return model, tokenizer
+
+
+def load_hugging_face(task: Task) -> Runner:
+    """Hugging Face's own pipeline, as its documentation has it for long texts."""
+    from transformers import pipeline
+
+    model, tokenizer = token_classifier(task)
     classify = pipeline(
         "token-classification",
         model=model,
@@ -178,13 +315,50 @@ def load_hugging_face(task: Task) -> Runner:
     return run
 
 
-ROWS: dict[str, Callable[[Task], Runner]] = {
-    "en_skillner": partial(load_package, "auto"),
-    "en_skillner, float32": partial(load_package, "float32"),
-    "raw encoder, float32": partial(load_raw_encoder, "float32"),
-    "raw encoder, bfloat16": partial(load_raw_encoder, "bfloat16"),
-    "Hugging Face pipeline": load_hugging_face,
-    "stock_ner": load_stock,
+def load_tuned(task: Task, precision: str) -> Runner:
+    """The same model as one who knows would run it: short windows of all posts, sorted by length, in batches without
+    gradients, and spans read off the best tags alone."""
+    import torch
+
+    model, tokenizer = token_classifier(task)
+    model = model.to(getattr(torch, precision)).to("cuda" if task.gpu_id >= 0 else "cpu")
+    outside = 0
+
+    def run(texts: list[str]) -> None:
+        windows = tokenizer(
+            texts,
+            truncation=True,
+            max_length=128,
+            stride=16,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        ids, offsets = windows["input_ids"], windows["offset_mapping"]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for start in range(0, len(order), 32):
+            chosen = order[start : start + 32]
+            batch = tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, return_tensors="pt").to(model.device)
+            with torch.inference_mode():
+                tags = model(**batch).logits.argmax(-1).tolist()
+            for i, row in zip(chosen, tags, strict=True):
+                [offset for offset, tag in zip(offsets[i], row, strict=False) if tag != outside]
+
+    return run
+
+
+ROWS: dict[str, Row] = {
+    OURS: Row(load_package, "auto"),
+    f"{OURS}, float32": Row(partial(load_package, precision="float32")),
+    f"{OURS}, one thread": Row(load_package, "auto", threads=1),
+    f"{OURS}, 16 posts at a time": Row(partial(load_package, batch_size=16), "auto"),
+    f"{OURS}, 256 posts at a time": Row(partial(load_package, batch_size=256), "auto"),
+    "raw encoder, bfloat16": Row(partial(load_raw_encoder, precision="bfloat16"), "bfloat16"),
+    "raw encoder, float32": Row(partial(load_raw_encoder, precision="float32")),
+    "Hugging Face, tuned, bfloat16": Row(partial(load_tuned, precision="bfloat16"), "bfloat16"),
+    "Hugging Face, tuned, float32": Row(partial(load_tuned, precision="float32")),
+    "Hugging Face pipeline": Row(load_hugging_face),
+    "stock_ner": Row(load_stock, "auto"),
+    "lexicon": Row(load_lexicon, None),
 }
 
 

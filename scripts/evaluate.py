@@ -17,7 +17,7 @@ from tqdm import tqdm
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
+from scripts.cli import BadInput, Fault, bad_input, new_app, replacing, reports_bad_input, require_built
 from scripts.convert import to_doc
 from scripts.posts import Unit, read_posts
 
@@ -32,6 +32,15 @@ class Key(NamedTuple):
     start: int
     end: int
     label: str
+
+
+class Contrast(NamedTuple):
+    """A sentence with a word, from start to end, that is a skill of the label in it, or no skill (None)."""
+
+    text: str
+    start: int
+    end: int
+    label: str | None
 
 
 class Judged(NamedTuple):
@@ -49,6 +58,7 @@ def main(
     test: Annotated[Path, typer.Option(help="DocBin of gold posts")],
     train: Annotated[Path, typer.Option(help="DocBin of the posts it learned from, to tell seen mentions from unseen")],
     gold: Annotated[Path | None, typer.Option(help="doccano JSONL to evaluate on instead")] = None,
+    contrast: Annotated[Path | None, typer.Option(help="JSONL of sentences with a word that is a skill or not")] = None,
     unit: Annotated[Unit, typer.Option(help="what offsets of --gold count")] = Unit.codepoint,
     metrics: Annotated[Path | None, typer.Option(help="JSON file for the figures")] = None,
     samples: Annotated[int, typer.Option(min=100, help="bootstrap samples")] = 1000,
@@ -64,6 +74,8 @@ def main(
     references, spans = read_gold(gold, unit, nlp) if gold else read_docbin(test, nlp)
     judged, scores = judge(nlp, references, spans)
     report = {"data": str(gold or test), **evaluate(judged, seen, samples, seed), **scores}
+    if contrast is not None:
+        report["contrast"] = contrast_figures(nlp, read_contrast(contrast))
     print_report(report)
     if metrics is not None:
         with replacing(metrics) as beside:
@@ -211,6 +223,34 @@ def calibration_error(judged: Sequence[Judged]) -> float | None:
     return float(sum(gaps) / len(pairs))
 
 
+def read_contrast(path: Path) -> list[Contrast]:
+    """Raises BadInput for a line that is not as `Contrast` has it."""
+    sentences, faults = [], []
+    require_built(path)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            sentence = Contrast(**json.loads(line))
+            assert 0 <= sentence.start < sentence.end <= len(sentence.text)
+            sentences.append(sentence)
+        except (ValueError, TypeError, AssertionError):
+            remedy = 'write {"text": …, "start": …, "end": …, "label": … or null}'
+            faults.append(Fault(path, number, "not a sentence with a word marked in it", remedy))
+    if faults:
+        raise BadInput(faults)
+    return sentences
+
+
+def contrast_figures(nlp: Language, sentences: Sequence[Contrast]) -> dict[str, Any]:
+    """Accuracy over the sentences: one with a skill is right if an entity of its label overlaps the word, one without
+    if none of any label does."""
+    wrong = []
+    for sentence, doc in zip(sentences, nlp.pipe(sentence.text for sentence in sentences), strict=True):
+        found = {ent.label_ for ent in doc.ents if ent.start_char < sentence.end and sentence.start < ent.end_char}
+        if sentence.label not in found if sentence.label else found:
+            wrong.append(sentence._asdict() | {"found": sorted(found)})
+    return {"sentences": len(sentences), "accuracy": 1 - len(wrong) / len(sentences), "wrong": wrong}
+
+
 def print_report(report: dict[str, Any]) -> None:
     low, high = report["strict"]["f1_interval_95"]
     rows = [("strict", report["strict"])]
@@ -232,6 +272,9 @@ def print_report(report: dict[str, Any]) -> None:
     for name in ("loss", "token_accuracy", "calibration_error"):
         if report[name] is not None:
             print(f"{name.replace('_', ' ')}: {report[name]:.4f}")
+    if "contrast" in report:
+        contrast = report["contrast"]
+        print(f"contrast set: {contrast['accuracy']:.4f} of {contrast['sentences']} sentences right")
 
 
 if __name__ == "__main__":

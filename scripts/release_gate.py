@@ -42,13 +42,20 @@ def main(
     released: Annotated[Path, typer.Option(help="folder that keeps the wheels: current/ and previous/")],
     test: Annotated[Path, typer.Option(help="DocBin of gold posts")],
     report: Annotated[Path, typer.Option(help="JSON file for the figures")],
+    metrics: Annotated[Path, typer.Option(help="JSON file of evaluate, with the contrast set")],
+    min_contrast: Annotated[float, typer.Option(min=0, max=1, help="least accuracy on the contrast set")],
     accept: Annotated[bool, typer.Option("--accept/--refuse", help="what to do if it is worse")] = False,
     samples: Annotated[int, typer.Option(min=100, help="bootstrap samples")] = 1000,
     seed: int = 42,
 ) -> None:
-    """Compare WHEEL with released/current on the same test posts; fail if strict F1 fell beyond doubt. Else keep it as
-    the current one, and the one before as the previous one."""
-    require_built(wheel, test)
+    """Compare WHEEL with released/current on the same test posts; fail if strict F1 fell beyond doubt, or if it takes
+    too many words of the contrast set for what they are not. Else keep it as the current one, and the one before as
+    the previous one."""
+    require_built(wheel, test, metrics)
+    contrast = json.loads(metrics.read_text(encoding="utf-8"))["contrast"]["accuracy"]
+    if contrast < min_contrast and not accept:
+        what = f"{contrast:.4f} of the contrast set right, less than {min_contrast}: not released"
+        raise bad_input(wheel, what, f"{metrics} lists the sentences it got wrong; add posts with such words")
     before = current_wheel(released)
     if before is None:
         figures: dict[str, Any] = {"wheel": wheel.name, "before": None}

@@ -5,13 +5,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import spacy
 from spacy.language import Language
 from typer.testing import CliRunner
 
+from scripts.cli import BadInput
 from scripts.convert import app as convert_app
-from scripts.evaluate import Judged, Key, app, bootstrap_interval, calibration_error, counts, evaluate
+from scripts.evaluate import (
+    Contrast,
+    Judged,
+    Key,
+    app,
+    bootstrap_interval,
+    calibration_error,
+    contrast_figures,
+    counts,
+    evaluate,
+    read_contrast,
+)
 from scripts.posts import to_row
-from tests.conftest import LABELS, make_posts
+from tests.conftest import LABELS, ROOT, make_posts
 
 TEXT = "Python and machine learning with SQL"
 PYTHON, LEARNING, SQL = Key(0, 6, "TECHNOLOGY"), Key(11, 27, "TECHNICAL"), Key(33, 36, "TECHNOLOGY")
@@ -61,6 +74,39 @@ def test_calibration_error_is_the_gap_between_score_and_share() -> None:
     assert calibration_error([judged]) == pytest.approx(0.25)
     judged = Judged("x" * 10, frozenset(keys[:5]), {key: float(key.start < 5) for key in keys})
     assert calibration_error([judged]) == pytest.approx(0.0)
+
+
+def test_contrast_asks_for_the_skill_and_for_its_absence() -> None:
+    nlp = spacy.blank("en")
+    patterns = [{"label": "TECHNOLOGY", "pattern": "Excel"}, {"label": "TECHNICAL", "pattern": "data mining"}]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)  # type: ignore[attr-defined]
+    sentences = [
+        Contrast("Know Excel", 5, 10, "TECHNOLOGY"),
+        Contrast("Excel with us", 0, 5, None),
+        Contrast("A mining company", 2, 8, None),
+        Contrast("Do data mining", 8, 14, "TECHNICAL"),
+        Contrast("Know Excel", 5, 10, "SOFT"),
+    ]
+    figures = contrast_figures(nlp, sentences)
+    assert figures["accuracy"] == 3 / 5 and [w["label"] for w in figures["wrong"]] == [None, "SOFT"]
+
+
+def test_the_contrast_set_is_in_pairs() -> None:
+    sentences = read_contrast(ROOT / "tests" / "contrast.jsonl")
+    assert len(sentences) == len({sentence.text for sentence in sentences}) == 200
+    for with_skill, without in zip(sentences[::2], sentences[1::2], strict=True):
+        assert with_skill.label in LABELS and without.label is None
+        words = [s.text[s.start : s.end].lower() for s in (with_skill, without)]
+        assert words[0] == words[1]
+
+
+def test_a_bad_line_of_the_contrast_set(tmp_path: Path) -> None:
+    path = tmp_path / "contrast.jsonl"
+    path.write_text(
+        '{"text": "Know SQL", "start": 5, "end": 8, "label": null}\n{"text": "Know SQL", "start": 5, "end": 9}\n'
+    )
+    with pytest.raises(BadInput, match=r"contrast.jsonl:2: not a sentence"):
+        read_contrast(path)
 
 
 def test_the_command_on_the_test_split_and_on_gold_posts(

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from scripts import benchmark, package
 from scripts.install import app as install_app
 from scripts.package import performance
-from tests.conftest import MARKED, ROOT, make_posts, write_annotations
+from tests.conftest import LABELS, MARKED, ROOT, make_posts, write_annotations
 
 # A name of its own, so that a pipeline the user has installed stays.
 NAME = "skillner_e2e"
@@ -36,7 +36,17 @@ class Project:
             shutil.copy(ROOT / name, folder / name)
         write_annotations(folder / "corpus" / "annotations")
         (folder / "corpus" / "posts").mkdir()
-        settings = {"base": encoder, "name": NAME, "version": "0.0.1", "adapt_epochs": 1, "epochs": 2}
+        for name in ("corpus/skills.csv", "tests/contrast.jsonl"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        settings = {
+            "base": encoder,
+            "name": NAME,
+            "version": "0.0.1",
+            "adapt_epochs": 1,
+            "epochs": 2,
+            "min_contrast": 0,
+        }
         self.options = [part for key, value in settings.items() for part in (f"--vars.{key}", str(value))]
 
     def run(self, command: str = "all", *options: str) -> subprocess.CompletedProcess[str]:
@@ -180,13 +190,18 @@ def test_installing_the_same_wheel_again_does_nothing(project: Project) -> None:
 def test_the_benchmark_measures_every_row(project: Project) -> None:
     output = project.folder / "training" / "benchmark.json"
     options = ["--posts", "corpus/annotations", "--output", str(output), "--stock", "training/none"]
+    options += ["--lexicon", "corpus/skills.csv", "--labels", ",".join(LABELS), "--scale", "2,8"]
     command = [sys.executable, "-m", "scripts.benchmark", f"en_{NAME}", *options, "--limit", "4", "--repeats", "1"]
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = json.loads(output.read_text())["rows"]
+    figures = json.loads(output.read_text())
+    rows = figures["rows"]
     assert list(rows) == [name for name in benchmark.ROWS if name != "stock_ner"]
     for name, row in rows.items():
         assert name in done.stdout and row["words_per_second"] > 0 and row["peak_mb"] > 100
+        assert row["share_of_peak"] is None or 0 < row["share_of_peak"] < 1
+    assert [stream["posts"] for stream in figures["scale"]] == [2, 8]
+    assert output.with_suffix(".png").stat().st_size > 1000
 
 
 def test_bad_annotations_stop_the_workflow_with_one_line(project: Project) -> None:

@@ -36,6 +36,13 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    path = tmp_path / "metrics.json"
+    path.write_text('{"contrast": {"accuracy": 0.95}}')
+    return path
+
+
+@pytest.fixture
 def gold_posts(tmp_path: Path) -> Path:
     nlp = spacy.blank("en")
     bin = DocBin()
@@ -48,12 +55,13 @@ def gold_posts(tmp_path: Path) -> Path:
     return tmp_path / "test.spacy"
 
 
-def test_gate(wheels: tuple[Path, Path], gold_posts: Path, tmp_path: Path) -> None:
+def test_gate(wheels: tuple[Path, Path], gold_posts: Path, metrics: Path, tmp_path: Path) -> None:
     good, bad = wheels
     released, report = tmp_path / "released", tmp_path / "report.json"
 
     def gate(wheel: Path, *options: str) -> tuple[int, str]:
         arguments = [str(wheel), "--released", str(released), "--test", str(gold_posts), "--report", str(report)]
+        arguments += ["--metrics", str(metrics), "--min-contrast", "0.92"]
         result = CliRunner().invoke(release_gate.app, [*arguments, *options])
         return result.exit_code, result.output
 
@@ -61,6 +69,10 @@ def test_gate(wheels: tuple[Path, Path], gold_posts: Path, tmp_path: Path) -> No
         (wheel,) = (released / name).iterdir()
         return wheel.read_bytes()
 
+    metrics.write_text('{"contrast": {"accuracy": 0.5}}')
+    code, output = gate(good)
+    assert code == 1 and "0.5000 of the contrast set" in output and not released.exists()
+    metrics.write_text('{"contrast": {"accuracy": 0.95}}')
     code, output = gate(good)
     assert code == 0 and "nothing to compare with" in output
     assert kept("current") == good.read_bytes()
@@ -82,14 +94,13 @@ def test_gate(wheels: tuple[Path, Path], gold_posts: Path, tmp_path: Path) -> No
     assert kept("previous") == bad.read_bytes()
 
 
-def test_broken_wheel_before(wheels: tuple[Path, Path], gold_posts: Path, tmp_path: Path) -> None:
+def test_broken_wheel_before(wheels: tuple[Path, Path], gold_posts: Path, metrics: Path, tmp_path: Path) -> None:
     (tmp_path / "released" / "current").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "released" / "current" / wheels[0].name, "w") as archive:
         archive.writestr("en_gated/__init__.py", "raise RuntimeError('no')")
-    result = CliRunner().invoke(
-        release_gate.app,
-        [str(wheels[0]), "--released", str(tmp_path / "released"), "--test", str(gold_posts), "--report", "r.json"],
-    )
+    options = ["--released", str(tmp_path / "released"), "--test", str(gold_posts), "--report", "r.json"]
+    options += ["--metrics", str(metrics), "--min-contrast", "0.92"]
+    result = CliRunner().invoke(release_gate.app, [str(wheels[0]), *options])
     assert result.exit_code == 1 and "cannot be run: RuntimeError: no" in result.stderr
 
 
