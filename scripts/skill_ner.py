@@ -5,8 +5,11 @@ It imports nothing from its siblings: `spacy package` copies it alone.
 
 import copy
 import os
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain as flatten
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy
@@ -143,8 +146,8 @@ def create_encoder(
     tokenizer_config (dict): Settings for the Hugging Face tokenizer.
     transformer_config (dict): Settings for the Hugging Face model.
     mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it.
-    precision (str): Of predictions: float32, bfloat16, or auto: bfloat16 where the device has instructions for it, else
-        float32. The weights themselves stay float32.
+    precision (str): Of predictions: float32, bfloat16, int8 (on a CPU, by the packages onnx and onnxruntime), or auto:
+        bfloat16 where the device has instructions for it, else float32. The weights themselves stay float32.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
@@ -208,7 +211,7 @@ class EncoderShim(HFShim):
         self.precision = fastest_precision(self.device_type) if precision == "auto" else precision
         self.use_bfloat16 = mixed_precision and fastest_precision(self.device_type) == "bfloat16"
         self.adam: torch.optim.Optimizer | None = None
-        self.fast: torch.nn.Module | None = None
+        self.fast: Callable[..., Any] | None = None
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         if self.fast is None:
@@ -253,7 +256,7 @@ class EncoderShim(HFShim):
         return self
 
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
 
 def fastest_precision(device_type: str) -> str:
@@ -266,12 +269,82 @@ def fastest_precision(device_type: str) -> str:
     return "bfloat16" if has_bfloat16 else "float32"
 
 
-def in_precision(model: torch.nn.Module, precision: str) -> torch.nn.Module:
-    """A copy of the model to predict with; in float32 the model itself."""
+def in_precision(model: torch.nn.Module, precision: str) -> Callable[..., Any]:
+    """What to predict with: in float32 the model itself, else a copy."""
     model = model.eval()
     if precision == "bfloat16":
         return copy.deepcopy(model).to(torch.bfloat16)
+    if precision == "int8":
+        return Int8Encoder(model)
     return model
+
+
+class Int8Encoder:
+    """The encoder in ONNX Runtime by dynamic quantization: weights in int8 with a scale for each output channel,
+    activations scaled as they come. For CPUs without bfloat16: there it is faster than float32.
+
+    Raises ImportError without onnx and onnxruntime, ValueError on a GPU."""
+
+    def __init__(self, model: Any):
+        try:
+            import onnxruntime.quantization as quantization
+        except ImportError as error:
+            raise ImportError("precision int8 needs two more packages: pip install onnx onnxruntime") from error
+        if model.device.type != "cpu":
+            raise ValueError("precision int8 is for the CPU: use bfloat16 on a GPU")
+        config = copy.deepcopy(model.config)
+        # Plain matrix products are what the exporter knows best.
+        config._attn_implementation = "eager"
+        plain = DistilBert(config).eval()
+        plain.load_state_dict(model.state_dict())
+        ids = torch.ones(2, 8, dtype=torch.long)
+        sizes = {0: "windows", 1: "pieces"}
+        names = ["input_ids", "attention_mask"]
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                HiddenStates(plain),
+                (ids, ids),
+                f"{folder}/float32.onnx",
+                input_names=names,
+                output_names=["hidden"],
+                dynamic_axes=dict.fromkeys([*names, "hidden"], sizes),
+                dynamo=False,
+            )
+            quantization.quantize_dynamic(
+                f"{folder}/float32.onnx",
+                f"{folder}/int8.onnx",
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+                op_types_to_quantize=["MatMul"],
+            )
+            self.content = Path(folder, "int8.onnx").read_bytes()
+        self.process = -1
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        import onnxruntime
+
+        if self.process != os.getpid():
+            # Its threads do not live on in a child of `nlp.pipe(n_process=2)`.
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            self.session = onnxruntime.InferenceSession(self.content, options)
+            self.process = os.getpid()
+        inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.long().numpy()}
+        (hidden,) = self.session.run(None, inputs)
+        return ModelOutput(last_hidden_state=torch.from_numpy(hidden))
+
+
+class HiddenStates(torch.nn.Module):
+    """An encoder that takes and gives bare tensors."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden
 
 
 def init_encoder(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -447,7 +447,7 @@ def test_precision_is_chosen_at_loading(trained: Language, tmp_path: Path) -> No
     trained.to_disk(tmp_path)
     texts = [post.text for post in make_posts()]
     exact = logits_of(loaded(tmp_path, "float32"), texts)
-    for precision in ("bfloat16", "auto"):
+    for precision in ("bfloat16", "int8", "auto"):
         nlp = loaded(tmp_path, precision)
         found = logits_of(nlp, texts)
         assert (found != exact).any() or precision == "auto"
