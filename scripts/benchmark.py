@@ -7,7 +7,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,13 +20,14 @@ from tqdm import tqdm
 from wasabi import msg
 
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
-from scripts.lexicon import SkillFinder, read_lexicon
 from scripts.posts import read_posts
-from scripts.skill_ner import fastest_precision
 
 app = new_app("Measure speed and memory.")
 
+# `scripts.skill_ner` is imported where it is needed alone: a process that loads the package has its copy.
+
 OURS = "en_skillner"
+INT8 = f"{OURS}, int8"
 # Posts that each process runs over before it is timed: first calls build what later ones use.
 WARM_UP = 64
 
@@ -53,7 +56,7 @@ Runner = Callable[[list[str]], None]
 
 
 class Row(NamedTuple):
-    """A way to find skills: what loads it, its precision (None if it has no encoder), and threads, 0 for all."""
+    """A way to find skills: what loads it, its precision (None if it is none of PyTorch's), and threads, 0 for all."""
 
     load: Callable[[Task], Runner]
     precision: str | None = "float32"
@@ -87,7 +90,10 @@ def main(
     stream = cycle(texts)
     warm_up, timed = list(islice(stream, WARM_UP)), list(islice(stream, limit))
     task = Task(package, stock, lexicon, labels.split(","), warm_up, timed, gpu_id)
-    rows = [name for name in ROWS if name != "stock_ner" or stock.exists()]
+    missing = {"stock_ner"} if not stock.exists() else set()
+    if find_spec("onnxruntime") is None:
+        missing.add(INT8)
+    rows = [name for name in ROWS if name not in missing]
     runs: dict[str, list[Measured]] = {name: [] for name in rows}
     peaks: dict[tuple[str, int], list[float]] = {(r.precision, r.threads): [] for r in ROWS.values() if r.precision}
     # Rows take turns, each in a fresh process, so that a noisy minute hits all of them and memory is theirs alone.
@@ -118,8 +124,8 @@ def main(
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     """The result of the function, called in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def report(medians: dict[str, Measured], share: dict[str, float], growth: list[dict[str, float]]) -> None:
@@ -203,6 +209,8 @@ def matrix_product_peak(precision: str, threads: int, gpu_id: int) -> float:
     """The most floating-point operations in a second that PyTorch reaches in a product of large matrices."""
     import torch
 
+    from scripts.skill_ner import fastest_precision
+
     prepare(threads, gpu_id)
     size = 2048
     device = "cpu" if gpu_id < 0 else "cuda"
@@ -229,9 +237,9 @@ def flops_per_word(task: Task) -> float:
     return float(piece * pieces / words_in(task.texts))
 
 
-def load_package(task: Task, precision: str = "auto", batch_size: int | None = None) -> Runner:
+def load_package(task: Task, precision: str = "auto", batch_size: int | None = None, n_process: int = 1) -> Runner:
     nlp = spacy.load(task.package, config={"components.transformer.model.precision": precision})
-    return partial(consume, lambda texts: nlp.pipe(texts, batch_size=batch_size))
+    return partial(consume, lambda texts: nlp.pipe(texts, batch_size=batch_size, n_process=n_process))
 
 
 def consume(stream: Callable[[list[str]], Iterator[Any]], texts: list[str]) -> None:
@@ -240,11 +248,14 @@ def consume(stream: Callable[[list[str]], Iterator[Any]], texts: list[str]) -> N
 
 
 def load_stock(task: Task) -> Runner:
+    from scripts import skill_ner  # noqa: F401 (registers the encoder)
+
     return partial(consume, spacy.load(task.stock).pipe)
 
 
 def load_lexicon(task: Task) -> Runner:
     from scripts.convert import blank_pipeline
+    from scripts.lexicon import SkillFinder, read_lexicon
 
     nlp = blank_pipeline()
     find = SkillFinder(read_lexicon(task.lexicon, task.labels), nlp)
@@ -349,8 +360,10 @@ def load_tuned(task: Task, precision: str) -> Runner:
 ROWS: dict[str, Row] = {
     OURS: Row(load_package, "auto"),
     f"{OURS}, float32": Row(partial(load_package, precision="float32")),
+    INT8: Row(partial(load_package, precision="int8"), None),
     f"{OURS}, one thread": Row(load_package, "auto", threads=1),
-    f"{OURS}, 16 posts at a time": Row(partial(load_package, batch_size=16), "auto"),
+    f"{OURS}, two processes": Row(partial(load_package, n_process=2), "auto"),
+    f"{OURS}, 64 posts at a time": Row(partial(load_package, batch_size=64), "auto"),
     f"{OURS}, 256 posts at a time": Row(partial(load_package, batch_size=256), "auto"),
     "raw encoder, bfloat16": Row(partial(load_raw_encoder, precision="bfloat16"), "bfloat16"),
     "raw encoder, float32": Row(partial(load_raw_encoder, precision="float32")),

@@ -95,6 +95,8 @@ def create_tokenizer() -> Callable[[Language], Tokenizer]:
             token_match=defaults.token_match,
             # "ego.communicate" is two sentences whose blank was lost, not an address.
             url_match=None,
+            # Words of posts come again: the default of 10,000 is full after some hundred.
+            max_cache_size=100_000,
         )
 
     return build
@@ -463,9 +465,9 @@ def window_edges(counts: NDArray[Any], priority: NDArray[Any], limit: int) -> It
 
 
 def padded(length: int) -> int:
-    """The length of a batch's rows. For each new shape of a batch oneDNN builds and keeps its kernels again, which
-    costs more time and memory than a few wordpieces of padding: multiples of 8 make the shapes few."""
-    return -(-length // 8) * 8
+    """The length of a batch's rows: a multiple of 16, which PyTorch's attention needs for its fast path on a CPU. And
+    for each new shape of a batch oneDNN builds and keeps its kernels again: so the shapes are few."""
+    return -(-length // 16) * 16
 
 
 def batch_windows(lengths: Sequence[int], size: int) -> list[list[int]]:

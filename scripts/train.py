@@ -4,7 +4,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,7 +82,7 @@ def best_epoch(settings: Config, checkpoints: Path, gpu_id: int, log: Path | Non
     training = registry.resolve(config["training"], schema=ConfigSchemaTraining)
     train_corpus, dev_corpus = resolve_dot_names(config, [training["train_corpus"], training["dev_corpus"]])
     evaluate = create_evaluation_callback(nlp, dev_corpus, training["score_weights"])
-    optimizer, frozen = training["optimizer"], training["frozen_components"]
+    optimizer = training["optimizer"]
     discard_others(checkpoints, run_identity(settings))
     rows, best_score = restore(checkpoints / "last", nlp, optimizer)
     total, every = training["max_steps"], training["eval_frequency"]
@@ -95,30 +95,12 @@ def best_epoch(settings: Config, checkpoints: Path, gpu_id: int, log: Path | Non
     with tqdm(total=total, initial=begun, desc="train", unit="batch", leave=False) as bar:
         stream = islice(batches(list(train_corpus(nlp)), training["batcher"], seed), begun, total)
         for step, batch in enumerate(stream, start=begun + 1):
-            for part in subdivide_batch(batch, training["accumulate_gradient"]):
-                annotating = training["annotating_components"]
-                nlp.update(
-                    part, drop=training["dropout"], losses=losses, sgd=False, exclude=frozen, annotates=annotating
-                )
-            for name, component in nlp.pipeline:
-                if name not in frozen and isinstance(component, TrainablePipe):
-                    component.finish_update(optimizer)
-            optimizer.step_schedules()
+            update(nlp, batch, training, losses)
             bar.update()
             if step % every and step < total:
                 continue
             score, scores = evaluate()
-            # The one that is trained on the encoder: `skill_ner`, whatever its name, or another one for comparison.
-            name = next((name for name in losses if name != "transformer"), "")
-            values = [
-                step / every,
-                step,
-                float(losses.get(name, 0.0)) / (step - (rows[-1]["step"] if rows else 0)),
-                scores.get(f"{name}_loss"),
-                *(scores.get(key) for key in ("ents_p", "ents_r", "ents_f", "ents_token_acc")),
-                round(time.monotonic() - started),
-            ]
-            rows.append(dict(zip(COLUMNS, values, strict=True)))
+            rows.append(table_row(step, step / every, rows, losses, scores, time.monotonic() - started))
             losses.clear()
             tqdm.write(table_line(rows[-1]))
             if log is not None:
@@ -132,6 +114,33 @@ def best_epoch(settings: Config, checkpoints: Path, gpu_id: int, log: Path | Non
     best = spacy.load(checkpoints / "best")
     calibrate(best, Path(settings["paths"]["dev"]))
     return best
+
+
+def update(nlp: Language, batch: list[Example], training: dict[str, Any], losses: dict[str, float]) -> None:
+    """One step of the optimizer, by the settings under [training] that say how; adds to `losses`."""
+    frozen, annotating = training["frozen_components"], training["annotating_components"]
+    for part in subdivide_batch(batch, training["accumulate_gradient"]):
+        nlp.update(part, drop=training["dropout"], losses=losses, sgd=False, exclude=frozen, annotates=annotating)
+    for name, component in nlp.pipeline:
+        if name not in frozen and isinstance(component, TrainablePipe):
+            component.finish_update(training["optimizer"])
+    training["optimizer"].step_schedules()
+
+
+def table_row(
+    step: int,
+    epoch: float,
+    before: Sequence[dict[str, Any]],
+    losses: dict[str, float],
+    scores: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """The row of an evaluation: the training loss is the mean over the steps since the row before."""
+    # The one that is trained on the encoder: `skill_ner`, whatever its name, or another one for comparison.
+    name = next((name for name in losses if name != "transformer"), "")
+    loss = float(losses.get(name, 0.0)) / (step - (before[-1]["step"] if before else 0))
+    figures = (scores.get(key) for key in (f"{name}_loss", "ents_p", "ents_r", "ents_f", "ents_token_acc"))
+    return dict(zip(COLUMNS, [epoch, step, loss, *figures, round(seconds)], strict=True))
 
 
 def batches(

@@ -1,0 +1,220 @@
+"""Show every error of a pipeline in its sentence, grouped by kind, on one HTML page with plots of its scores."""
+
+import base64
+import html
+import io
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy
+import spacy
+import typer
+from spacy.tokens import DocBin
+from wasabi import msg
+
+from scripts import skill_ner  # noqa: F401 (registers the component)
+from scripts.cli import new_app, replacing, reports_bad_input, require_built
+from scripts.evaluate import BINS, Judged, Key, f1, judge, read_docbin, read_gold, surface
+from scripts.posts import Unit
+
+CONTEXT = 90
+
+app = new_app("Show the errors of a pipeline.")
+
+
+class Kind(StrEnum):
+    """What is wrong: a gold span that nothing overlaps; a span found where none is; both edges right and the label
+    wrong; an edge wrong."""
+
+    missed = "missed"
+    invented = "invented"
+    label = "label"
+    boundary = "boundary"
+
+
+class Error(NamedTuple):
+    """A wrong span: a found one with the gold ones that it overlaps, or a gold one that was missed."""
+
+    kind: Kind
+    post: int
+    span: Key
+    instead: tuple[Key, ...]
+    score: float | None
+    seen: bool
+
+
+@app.command()
+@reports_bad_input
+def main(
+    model: Annotated[Path, typer.Argument(help="folder of a trained pipeline")],
+    output: Annotated[Path, typer.Option(help="HTML page to write")],
+    test: Annotated[Path, typer.Option(help="DocBin of gold posts")],
+    train: Annotated[Path, typer.Option(help="DocBin of the posts it learned from, to tell seen mentions from unseen")],
+    gold: Annotated[Path | None, typer.Option(help="doccano JSONL to show instead")] = None,
+    unit: Annotated[Unit, typer.Option(help="what offsets of --gold count")] = Unit.codepoint,
+    gpu_id: Annotated[int, typer.Option(help="-1 for the CPU")] = -1,
+) -> None:
+    """Write a page of the errors of MODEL on the test split, or on --gold."""
+    if gold == Path():
+        # The variable of project.yml is empty.
+        gold = None
+    require_built(model, train, *([] if gold else [test]))
+    if gpu_id >= 0:
+        spacy.require_gpu(gpu_id)
+    nlp = spacy.load(model)
+    seen = {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
+    judged, _ = judge(nlp, *(read_gold(gold, unit, nlp) if gold else read_docbin(test, nlp)))
+    errors = find_errors(judged, seen)
+    with replacing(output) as beside:
+        beside.write_text(page(errors, judged, str(gold or test)), encoding="utf-8")
+    counts = Counter((error.kind, error.span.label) for error in errors)
+    labels = sorted({error.span.label for error in errors})
+    rows = [(kind, *(counts[kind, label] for label in labels)) for kind in Kind]
+    msg.table(rows, header=("", *labels), divider=True, aligns=("l", *("r" for _ in labels)))
+    msg.good(f"{len(errors)} errors -> {output}")
+
+
+def find_errors(judged: Sequence[Judged], seen: set[str]) -> list[Error]:
+    """All errors. A gold span that a wrong one overlaps is part of that error, not another one."""
+    errors = []
+    for number, post in enumerate(judged):
+        right = post.gold & post.found.keys()
+        wrong = sorted(post.found.keys() - right)
+        for span in wrong:
+            over = tuple(sorted(key for key in post.gold if overlap(span, key)))
+            kind = Kind.invented if not over else Kind.label if span[:2] in {key[:2] for key in over} else Kind.boundary
+            errors.append(Error(kind, number, span, over, post.found[span], surface(post, span) in seen))
+        for span in sorted(post.gold - right):
+            if not any(overlap(span, found) for found in post.found):
+                errors.append(Error(Kind.missed, number, span, (), None, surface(post, span) in seen))
+    return errors
+
+
+def overlap(one: Key, other: Key) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def page(errors: Sequence[Error], judged: Sequence[Judged], title: str) -> str:
+    parts = [
+        '<!doctype html><html lang="en"><meta charset="utf-8">',
+        f"<title>Errors on {html.escape(title)}</title>",
+        "<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .6em;text-align:right}"
+        "th:first-child{text-align:left}mark{background:#ffd6d6}li{margin:.4em 0}small{color:#666}"
+        "summary{font-weight:600;cursor:pointer;margin:.6em 0}img{max-width:100%}</style>",
+        f"<h1>Errors on {html.escape(title)}</h1>",
+        f"<p>{len(judged)} posts, {sum(len(post.gold) for post in judged)} gold spans, {len(errors)} errors. "
+        "The marked words are what was found, or missed; behind the arrow stands what is annotated there.</p>",
+        counts_table(errors),
+    ]
+    if any(score is not None for post in judged for score in post.found.values()):
+        parts += ["<h2>Scores</h2>", image(draw_reliability(judged)), image(draw_thresholds(judged))]
+    for kind in Kind:
+        parts.append(f"<h2>{kind.capitalize()}</h2>")
+        for label in sorted({error.span.label for error in errors if error.kind is kind}):
+            group = [error for error in errors if error.kind is kind and error.span.label == label]
+            items = "".join(f"<li>{sentence(error, judged[error.post])}</li>" for error in group)
+            parts.append(f"<details><summary>{html.escape(label)} ({len(group)})</summary><ul>{items}</ul></details>")
+    return "\n".join([*parts, "</html>\n"])
+
+
+def counts_table(errors: Sequence[Error]) -> str:
+    labels = sorted({error.span.label for error in errors})
+    counts = Counter((error.kind, error.span.label, error.seen) for error in errors)
+    rows = "".join(
+        f"<tr><th>{kind}, {'seen' if is_seen else 'not seen'} in training</th>"
+        + "".join(f"<td>{counts[kind, label, is_seen]}</td>" for label in labels)
+        + f"<td>{sum(counts[kind, label, is_seen] for label in labels)}</td></tr>"
+        for kind in Kind
+        for is_seen in (True, False)
+    )
+    head = "".join(f"<th>{html.escape(label)}</th>" for label in labels)
+    return f"<table><tr><th></th>{head}<th>all</th></tr>{rows}</table>"
+
+
+def sentence(error: Error, post: Judged) -> str:
+    """The span in its line, as HTML: posts are text from anywhere, so all of it is escaped."""
+    start, end, _ = error.span
+    before, after = post.text[:start].rpartition("\n")[2], post.text[end:].partition("\n")[0]
+    before = f"…{before[-CONTEXT:]}" if len(before) > CONTEXT else before
+    after = f"{after[:CONTEXT]}…" if len(after) > CONTEXT else after
+    line = f"{html.escape(before)}<mark>{html.escape(post.text[start:end])}</mark>{html.escape(after)}"
+    if error.instead:
+        gold = ", ".join(f"{html.escape(post.text[k.start : k.end])} ({html.escape(k.label)})" for k in error.instead)
+        line += f" → {gold}"
+    notes = ["" if error.score is None else f"score {error.score:.2f}", "seen in training" if error.seen else ""]
+    return f"{line} <small>post {error.post + 1} {' '.join(filter(None, notes))}</small>"
+
+
+def scored(judged: Sequence[Judged], label: str | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Scores of the found spans, and which of them are right: (spans,), (spans,)."""
+    pairs = [
+        (score, key in post.gold)
+        for post in judged
+        for key, score in post.found.items()
+        if score is not None and label in (None, key.label)
+    ]
+    table = numpy.array(pairs, dtype=float).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def draw_reliability(judged: Sequence[Judged]) -> bytes:
+    """A reliability diagram (DeGroot and Fienberg 1983): how often spans of a score are right."""
+    from matplotlib import pyplot
+
+    scores, right = scored(judged)
+    bins = numpy.minimum((scores * BINS).astype(int), BINS - 1)
+    figure, axes = pyplot.subplots(figsize=(4.2, 3.6), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
+    points = [(scores[bins == i].mean(), right[bins == i].mean(), (bins == i).sum()) for i in sorted(set(bins))]
+    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", color="#1f77b4")
+    for x, y, size in points:
+        axes.annotate(f"{size:,}", (x, y), xytext=(5, -10), textcoords="offset points", fontsize=7)
+    axes.set_xlabel("score (mean of the bin)")
+    axes.set_ylabel("share that is right")
+    return png(figure)
+
+
+def draw_thresholds(judged: Sequence[Judged]) -> bytes:
+    """Precision against recall of each label as the least score that counts rises."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+    for label in sorted({key.label for post in judged for key in post.gold}):
+        gold = sum(key.label == label for post in judged for key in post.gold)
+        scores, right = scored(judged, label)
+        order = numpy.argsort(-scores)
+        hits = numpy.cumsum(right[order])
+        found = numpy.arange(1, len(hits) + 1)
+        if not len(hits):
+            continue
+        best = max(range(len(hits)), key=lambda i: f1(float(hits[i]), float(found[i]), gold))
+        line = axes.plot(hits / gold, hits / found, label=f"{label} (best F1 from {scores[order][best]:.2f})")
+        axes.plot(hits[best] / gold, hits[best] / found[best], "o", color=line[0].get_color())
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8)
+    return png(figure)
+
+
+def png(figure: object) -> bytes:
+    from matplotlib import pyplot
+    from matplotlib.figure import Figure
+
+    assert isinstance(figure, Figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    pyplot.close(figure)
+    return buffer.getvalue()
+
+
+def image(content: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+
+
+if __name__ == "__main__":
+    app()
