@@ -180,6 +180,8 @@ def prepare(threads: int, gpu_id: int) -> None:
     import spacy_transformers  # noqa: F401 (its import is no part of the load time)
     import torch
 
+    # This process was spawned, but what it starts itself is started as in anyone's script.
+    multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
