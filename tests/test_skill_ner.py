@@ -303,11 +303,12 @@ def test_windows_end_at_line_breaks_where_they_can() -> None:
 
 
 def test_batches_hold_every_window_and_pad_little() -> None:
-    lengths = numpy.random.default_rng(0).integers(2, 128, size=300).tolist()
+    # As posts give them: most windows are filled to the last line break that fits.
+    lengths = numpy.random.default_rng(0).normal(105, 20, size=300).clip(8, 128).astype(int).tolist()
     batches = batch_windows(lengths, 1024)
     assert sorted(i for batch in batches for i in batch) == list(range(300))
     sizes = [skill_ner.padded(max(lengths[i] for i in batch)) * len(batch) for batch in batches]
-    assert sum(sizes) < 1.15 * sum(lengths) and max(sizes) <= 1024
+    assert sum(sizes) < 1.12 * sum(lengths) and max(sizes) <= 1024
 
 
 def test_window_size_does_not_drop_words(trained: Language, tmp_path: Path) -> None:
