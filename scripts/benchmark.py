@@ -230,12 +230,11 @@ def matrix_product_peak(precision: str, threads: int, gpu_id: int) -> float:
 def flops_per_word(task: Task) -> float:
     """Floating-point operations of the encoder's matrix products for a word: two for each weight of its linear layers
     and each wordpiece, and those of attention in full windows; padding does not count."""
-    encoder = load_encoder(task)
     transformer: Any = spacy.load(task.package).get_pipe("transformer")
+    tokenizer, encoder = encoder_of(transformer)
     config, window = encoder.config, transformer.model.attrs["window"]
     weights = sum(parameter.numel() for parameter in encoder.transformer.parameters() if parameter.dim() == 2)
     piece = 2 * weights + 4 * config.n_layers * config.dim * window
-    tokenizer = transformer.model.layers[0].shims[0]._hfmodel.tokenizer
     pieces = sum(len(ids) for ids in tokenizer(task.texts, add_special_tokens=False, verbose=False)["input_ids"])
     return float(piece * pieces / words_in(task.texts))
 
@@ -265,18 +264,18 @@ def load_lexicon(task: Task) -> Runner:
     return partial(consume, lambda texts: (find(doc) for doc in nlp.pipe(texts)))
 
 
-def load_encoder(task: Task) -> Any:
-    transformer: Any = spacy.load(task.package).get_pipe("transformer")
-    return transformer.model.layers[0].shims[0]._model.eval()
+def encoder_of(transformer: Any) -> tuple[Any, Any]:
+    """Hugging Face's tokenizer and model in a component."""
+    shim = transformer.model.layers[0].shims[0]
+    return shim._hfmodel.tokenizer, shim._model.eval()
 
 
 def load_raw_encoder(task: Task, precision: str) -> Runner:
     """The encoder alone, on the same wordpieces in full batches of 16 × 128: what no pipeline can beat."""
     import torch
 
-    transformer: Any = spacy.load(task.package).get_pipe("transformer")
-    shim = transformer.model.layers[0].shims[0]
-    tokenizer, encoder = shim._hfmodel.tokenizer, shim._model.eval().to(getattr(torch, precision))
+    tokenizer, encoder = encoder_of(spacy.load(task.package).get_pipe("transformer"))
+    encoder = encoder.to(getattr(torch, precision))
 
     def run(texts: list[str]) -> None:
         ids = [id for text in texts for id in tokenizer(text, verbose=False)["input_ids"]]
@@ -293,17 +292,15 @@ def token_classifier(task: Task) -> tuple[Any, Any]:
     from transformers import DistilBertForTokenClassification
 
     nlp = spacy.load(task.package)
-    transformer: Any = nlp.get_pipe("transformer")
+    tokenizer, encoder = encoder_of(nlp.get_pipe("transformer"))
     head: Any = nlp.get_pipe("skill_ner")
-    shim = transformer.model.layers[0].shims[0]
     layer = head.model.get_ref("output_layer")
-    config = shim._model.config
+    config = encoder.config
     config.num_labels = layer.get_dim("nO")
     model = DistilBertForTokenClassification(config).eval()
-    model.distilbert.load_state_dict(shim._model.state_dict())
+    model.distilbert.load_state_dict(encoder.state_dict())
     model.classifier.weight.data = model.classifier.weight.new_tensor(layer.get_param("W").tolist())
     model.classifier.bias.data = model.classifier.bias.new_tensor(layer.get_param("b").tolist())
-    tokenizer = shim._hfmodel.tokenizer
     tokenizer.model_max_length = config.max_position_embeddings
     return model, tokenizer
 

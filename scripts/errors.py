@@ -12,12 +12,11 @@ from typing import Annotated, NamedTuple
 import numpy
 import spacy
 import typer
-from spacy.tokens import DocBin
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
 from scripts.cli import new_app, replacing, reports_bad_input, require_built
-from scripts.evaluate import BINS, Judged, Key, f1, judge, read_docbin, read_gold, surface
+from scripts.evaluate import BINS, Judged, Key, f1, judge, mentions_in, read_docbin, read_gold, surface
 from scripts.posts import Unit
 
 CONTEXT = 90
@@ -65,9 +64,8 @@ def main(
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     nlp = spacy.load(model)
-    seen = {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
     judged, _ = judge(nlp, *(read_gold(gold, unit, nlp) if gold else read_docbin(test, nlp)))
-    errors = find_errors(judged, seen)
+    errors = find_errors(judged, mentions_in(train, nlp))
     with replacing(output) as beside:
         beside.write_text(page(errors, judged, str(gold or test)), encoding="utf-8")
     counts = Counter((error.kind, error.span.label) for error in errors)

@@ -70,7 +70,7 @@ def main(
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     nlp = spacy.load(model)
-    seen = {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
+    seen = mentions_in(train, nlp)
     references, spans = read_gold(gold, unit, nlp) if gold else read_docbin(test, nlp)
     judged, scores = judge(nlp, references, spans)
     report = {"data": str(gold or test), **evaluate(judged, seen, samples, seed), **scores}
@@ -80,6 +80,11 @@ def main(
     if metrics is not None:
         with replacing(metrics) as beside:
             beside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def mentions_in(train: Path, nlp: Language) -> set[str]:
+    """The annotated mentions of a DocBin, in lower case."""
+    return {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
 
 
 def read_docbin(path: Path, nlp: Language) -> tuple[list[Doc], list[frozenset[Key]]]:

@@ -18,7 +18,7 @@ from spacy.vocab import Vocab
 from wasabi import msg
 
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
-from scripts.evaluate import Counts, counts, evaluate, f1, judge, read_docbin, read_gold
+from scripts.evaluate import Counts, counts, evaluate, f1, judge, mentions_in, read_docbin, read_gold
 from scripts.posts import Unit
 from scripts.train import best_epoch, training_config
 
@@ -107,9 +107,8 @@ def write_share(train: Path, share: float, seed: int, output: Path) -> int:
 def figures(nlp: Language, train: Path, test: Path | None, gold: Path | None, seed: int) -> dict[str, Any]:
     """The figures of a row, and the strict counts of each post, which comparisons need."""
     references, spans = read_docbin(test, nlp) if test else read_gold(gold or Path(), Unit.codepoint, nlp)
-    seen = {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
     judged, scores = judge(nlp, references, spans)
-    report = evaluate(judged, seen, SAMPLES, seed)
+    report = evaluate(judged, mentions_in(train, nlp), SAMPLES, seed)
     return {
         "f1": round(report["strict"]["f1"], 4),
         "precision": round(report["strict"]["precision"], 4),
