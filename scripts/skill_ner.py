@@ -95,7 +95,7 @@ def create_tokenizer() -> Callable[[Language], Tokenizer]:
             token_match=defaults.token_match,
             # "ego.communicate" is two sentences whose blank was lost, not an address.
             url_match=None,
-            # Words of posts come again: the default of 10,000 is full after some hundred.
+            # Words of posts come again: the default of 10,000 is full after some hundred posts.
             max_cache_size=100_000,
         )
 
