@@ -645,6 +645,7 @@ class Entity(NamedTuple):
 
 DEFAULT_CONFIG = """
 [skill_ner]
+min_score = 0.0
 
 [skill_ner.model]
 @architectures = "skill_ner.Head.v1"
@@ -671,15 +672,20 @@ if not Span.has_extension("score"):
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def create_skill_ner(
-    nlp: Language, name: str, model: Model[list[Doc], list[Floats2d]], scorer: Callable[..., Any] | None
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[Floats2d]],
+    scorer: Callable[..., Any] | None,
+    min_score: float,
 ) -> "SkillNER":
-    return SkillNER(nlp.vocab, model, name, scorer=scorer)
+    return SkillNER(nlp.vocab, model, name, scorer=scorer, min_score=min_score)
 
 
 class SkillNER(TrainablePipe):
     """Named entities by token classification: each token gets a BILUO tag, each line the best valid sequence.
 
-    It replaces `doc.ents`. No entity crosses a line break or has a blank at its edge; each carries `ent._.score`.
+    It replaces `doc.ents`. No entity crosses a line break or has a blank at its edge; each carries `ent._.score`, and
+    those whose score is below `min_score` are left out: the higher it is, the fewer and surer they are.
     """
 
     def __init__(
@@ -689,11 +695,15 @@ class SkillNER(TrainablePipe):
         name: str = "skill_ner",
         *,
         scorer: Callable[..., Any] | None = None,
+        min_score: float = 0.0,
     ):
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score ({min_score}) must be from 0 to 1")
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
+        self.min_score = min_score
         # Else docs would lack `trf_data` in a process that loads the pipeline without its encoder.
         install_extensions()
         self.cfg: dict[str, Any] = {"labels": [], "calibration": None}
@@ -775,11 +785,13 @@ class SkillNER(TrainablePipe):
         return any(node.name == "transformer-listener" for node in self.model.walk())
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[list[Entity]]) -> None:
+        calibration = self.cfg["calibration"]
         for doc, entities in zip(docs, predictions, strict=True):
-            spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
-            doc.ents = spans
-            for span, entity in zip(spans, entities, strict=True):
-                span._.score = calibrated(entity.score, self.cfg["calibration"])
+            scores = {Span(doc, e.start, e.end, label=e.label): calibrated(e.score, calibration) for e in entities}
+            sure = [span for span, score in scores.items() if score >= self.min_score]
+            doc.ents = sure
+            for span in sure:
+                span._.score = scores[span]
 
     def get_loss(self, examples: Iterable[Example], scores: list[Floats2d]) -> tuple[float, list[Floats2d]]:
         """Mean negative log-likelihood of the gold tags over the tokens that have one, and its gradient."""

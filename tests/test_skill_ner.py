@@ -387,6 +387,17 @@ def test_no_entity_crosses_a_line_break_or_has_a_blank_at_its_edge(trained: Lang
 # Calibration
 
 
+def test_min_score_leaves_out_what_the_model_is_less_sure_of(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path / "model")
+    text = " ".join(post.text for post in make_posts())
+    scores = {(ent.text, ent.start): ent._.score for ent in trained(text).ents}
+    bar = sum(sorted(scores.values())[len(scores) // 2 - 1 :][:2]) / 2
+    sure = spacy.load(tmp_path / "model", config={"components.skill_ner.min_score": bar})
+    assert {(ent.text, ent.start) for ent in sure(text).ents} == {key for key, score in scores.items() if score >= bar}
+    with pytest.raises(ValueError, match="min_score"):
+        spacy.load(tmp_path / "model", config={"components.skill_ner.min_score": 50})
+
+
 def test_calibration_moves_scores_to_the_share_that_is_right() -> None:
     draw = numpy.random.default_rng(0)
     true = draw.uniform(0.05, 0.95, size=5000)
