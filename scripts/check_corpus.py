@@ -99,7 +99,9 @@ def main(
     if against is not None:
         faults += copied(posts, read_posts([against], (), annotated=False))
     if review:
-        for line in [*two_labels(posts)[:review], *marked_and_not(posts)[:review]]:
+        for phrase, counts in two_labels(posts)[:review]:
+            print(f"two labels: {phrase!r} {dict(counts.most_common())}")
+        for line in marked_and_not(posts)[:review]:
             print(line)
     if faults:
         raise BadInput(faults)
@@ -168,17 +170,14 @@ def word_runs(text: str) -> Iterator[str]:
         yield " ".join(words[i : i + COPIED_WORDS])
 
 
-def two_labels(posts: Sequence[Post]) -> list[str]:
-    """Phrases with more than one label, most frequent first."""
+def two_labels(posts: Sequence[Post]) -> list[tuple[str, Counter[str]]]:
+    """Phrases with more than one label, and how often they have each; those that are most often both first."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for post in posts:
         for span in post.spans:
             counts[post.text[span.start : span.end].lower()][span.label] += 1
-    mixed = {phrase: labels for phrase, labels in counts.items() if len(labels) > 1}
-    return [
-        f"two labels: {phrase!r} {dict(labels.most_common())}"
-        for phrase, labels in sorted(mixed.items(), key=lambda item: -min(item[1].values()))
-    ]
+    mixed = [(phrase, labels) for phrase, labels in counts.items() if len(labels) > 1]
+    return sorted(mixed, key=lambda item: -min(item[1].values()))
 
 
 def marked_and_not(posts: Sequence[Post]) -> list[str]:

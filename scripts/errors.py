@@ -1,8 +1,5 @@
 """Show every error of a pipeline in its sentence, grouped by kind, on one HTML page with plots of its scores."""
 
-import base64
-import html
-import io
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,11 +9,14 @@ from typing import Annotated, NamedTuple
 import numpy
 import spacy
 import typer
+from markupsafe import Markup
+from matplotlib.figure import Figure
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
 from scripts.cli import new_app, replacing, reports_bad_input, require_built
 from scripts.evaluate import BINS, Judged, Key, f1, judge, mentions_in, read_docbin, read_gold, surface
+from scripts.html_page import grid, page, plot, png, table
 from scripts.posts import Unit
 
 CONTEXT = 90
@@ -67,9 +67,9 @@ def main(
     judged, _ = judge(nlp, *(read_gold(gold, unit, nlp) if gold else read_docbin(test, nlp)))
     errors = find_errors(judged, mentions_in(train, nlp))
     with replacing(output) as beside:
-        beside.write_text(page(errors, judged, str(gold or test)), encoding="utf-8")
+        beside.write_text(errors_page(errors, judged, str(gold or test)), encoding="utf-8")
+    labels = labels_of(errors)
     counts = Counter((error.kind, error.span.label) for error in errors)
-    labels = sorted({error.span.label for error in errors})
     rows = [(kind, *(counts[kind, label] for label in labels)) for kind in Kind]
     msg.table(rows, header=("", *labels), divider=True, aligns=("l", *("r" for _ in labels)))
     msg.good(f"{len(errors)} errors -> {output}")
@@ -95,56 +95,62 @@ def overlap(one: Key, other: Key) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def page(errors: Sequence[Error], judged: Sequence[Judged], title: str) -> str:
-    parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8">',
-        f"<title>Errors on {html.escape(title)}</title>",
-        "<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-        "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .6em;text-align:right}"
-        "th:first-child{text-align:left}mark{background:#ffd6d6}li{margin:.4em 0}small{color:#666}"
-        "summary{font-weight:600;cursor:pointer;margin:.6em 0}img{max-width:100%}</style>",
-        f"<h1>Errors on {html.escape(title)}</h1>",
-        f"<p>{len(judged)} posts, {sum(len(post.gold) for post in judged)} gold spans, {len(errors)} errors. "
-        "The marked words are what was found, or missed; behind the arrow stands what is annotated there.</p>",
-        counts_table(errors),
-    ]
-    if any(score is not None for post in judged for score in post.found.values()):
-        parts += ["<h2>Scores</h2>", image(draw_reliability(judged)), image(draw_thresholds(judged))]
-    for kind in Kind:
-        parts.append(f"<h2>{kind.capitalize()}</h2>")
-        for label in sorted({error.span.label for error in errors if error.kind is kind}):
-            group = [error for error in errors if error.kind is kind and error.span.label == label]
-            items = "".join(f"<li>{sentence(error, judged[error.post])}</li>" for error in group)
-            parts.append(f"<details><summary>{html.escape(label)} ({len(group)})</summary><ul>{items}</ul></details>")
-    return "\n".join([*parts, "</html>\n"])
+def labels_of(errors: Sequence[Error]) -> list[str]:
+    return sorted({error.span.label for error in errors})
 
 
-def counts_table(errors: Sequence[Error]) -> str:
-    labels = sorted({error.span.label for error in errors})
-    counts = Counter((error.kind, error.span.label, error.seen) for error in errors)
-    rows = "".join(
-        f"<tr><th>{kind}, {'seen' if is_seen else 'not seen'} in training</th>"
-        + "".join(f"<td>{counts[kind, label, is_seen]}</td>" for label in labels)
-        + f"<td>{sum(counts[kind, label, is_seen] for label in labels)}</td></tr>"
-        for kind in Kind
-        for is_seen in (True, False)
+def errors_page(errors: Sequence[Error], judged: Sequence[Judged], data: str) -> str:
+    lead = (
+        f"{len(judged)} posts, {sum(len(post.gold) for post in judged)} gold spans, {len(errors)} errors. "
+        "The marked words are what was found, or missed; behind the arrow stands what is annotated there."
     )
-    head = "".join(f"<th>{html.escape(label)}</th>" for label in labels)
-    return f"<table><tr><th></th>{head}<th>all</th></tr>{rows}</table>"
+    sections = [("How many", [counts_table(errors)])]
+    if any(score is not None for post in judged for score in post.found.values()):
+        reliability = plot(
+            "Reliability: are entities of a score right as often as it says?",
+            png(draw_reliability(judged)),
+            "Below the grey line scores are too high; at each point stands the number of its entities.",
+        )
+        thresholds = plot(
+            "Thresholds: what does a least score gain and cost?",
+            png(draw_thresholds(judged)),
+            "Precision against recall as the least score that counts rises, from right to left.",
+        )
+        sections.append(("Scores", [grid([reliability, thresholds])]))
+    for kind in Kind:
+        groups = []
+        for label in labels_of(errors):
+            group = [error for error in errors if error.kind is kind and error.span.label == label]
+            items = Markup("").join(Markup("<li>{}</li>").format(sentence(e, judged[e.post])) for e in group)
+            summary = Markup("<details><summary>{} ({})</summary><ul>{}</ul></details>")
+            if group:
+                groups.append(summary.format(label, len(group), items))
+        sections.append((kind.capitalize(), groups))
+    return page(f"Errors on {data}", lead, sections)
 
 
-def sentence(error: Error, post: Judged) -> str:
-    """The span in its line, as HTML: posts are text from anywhere, so all of it is escaped."""
+def counts_table(errors: Sequence[Error]) -> Markup:
+    labels = labels_of(errors)
+    counts = Counter((error.kind, error.span.label, error.seen) for error in errors)
+    rows = []
+    for kind in Kind:
+        for is_seen in (True, False):
+            row = [counts[kind, label, is_seen] for label in labels]
+            rows.append((f"{kind}, {'seen' if is_seen else 'not seen'} in training", *row, sum(row)))
+    return table(("", *labels, "all"), rows)
+
+
+def sentence(error: Error, post: Judged) -> Markup:
+    """The span in its line, as HTML."""
     start, end, _ = error.span
     before, after = post.text[:start].rpartition("\n")[2], post.text[end:].partition("\n")[0]
     before = f"…{before[-CONTEXT:]}" if len(before) > CONTEXT else before
     after = f"{after[:CONTEXT]}…" if len(after) > CONTEXT else after
-    line = f"{html.escape(before)}<mark>{html.escape(post.text[start:end])}</mark>{html.escape(after)}"
-    if error.instead:
-        gold = ", ".join(f"{html.escape(post.text[k.start : k.end])} ({html.escape(k.label)})" for k in error.instead)
-        line += f" → {gold}"
+    gold = ", ".join(f"{post.text[key.start : key.end]} ({key.label})" for key in error.instead)
     notes = ["" if error.score is None else f"score {error.score:.2f}", "seen in training" if error.seen else ""]
-    return f"{line} <small>post {error.post + 1} {' '.join(filter(None, notes))}</small>"
+    return Markup("{}<mark>{}</mark>{}{} <small>post {} {}</small>").format(
+        before, post.text[start:end], after, f" → {gold}" if gold else "", error.post + 1, " ".join(filter(None, notes))
+    )
 
 
 def scored(judged: Sequence[Judged], label: str | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -159,13 +165,12 @@ def scored(judged: Sequence[Judged], label: str | None = None) -> tuple[numpy.nd
     return table[:, 0], table[:, 1]
 
 
-def draw_reliability(judged: Sequence[Judged]) -> bytes:
+def draw_reliability(judged: Sequence[Judged]) -> Figure:
     """A reliability diagram (DeGroot and Fienberg 1983): how often spans of a score are right."""
-    from matplotlib import pyplot
-
     scores, right = scored(judged)
     bins = numpy.minimum((scores * BINS).astype(int), BINS - 1)
-    figure, axes = pyplot.subplots(figsize=(4.2, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+    axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
     points = [(scores[bins == i].mean(), right[bins == i].mean(), (bins == i).sum()) for i in sorted(set(bins))]
     axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", color="#1f77b4")
@@ -173,14 +178,13 @@ def draw_reliability(judged: Sequence[Judged]) -> bytes:
         axes.annotate(f"{size:,}", (x, y), xytext=(5, -10), textcoords="offset points", fontsize=7)
     axes.set_xlabel("score (mean of the bin)")
     axes.set_ylabel("share that is right")
-    return png(figure)
+    return figure
 
 
-def draw_thresholds(judged: Sequence[Judged]) -> bytes:
+def draw_thresholds(judged: Sequence[Judged]) -> Figure:
     """Precision against recall of each label as the least score that counts rises."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+    axes = figure.subplots()
     for label in sorted({key.label for post in judged for key in post.gold}):
         gold = sum(key.label == label for post in judged for key in post.gold)
         scores, right = scored(judged, label)
@@ -196,22 +200,7 @@ def draw_thresholds(judged: Sequence[Judged]) -> bytes:
     axes.set_ylabel("precision")
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, fontsize=8)
-    return png(figure)
-
-
-def png(figure: object) -> bytes:
-    from matplotlib import pyplot
-    from matplotlib.figure import Figure
-
-    assert isinstance(figure, Figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    pyplot.close(figure)
-    return buffer.getvalue()
-
-
-def image(content: bytes) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+    return figure
 
 
 if __name__ == "__main__":

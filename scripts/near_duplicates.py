@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from datasketch import MinHash, MinHashLSH
+from tqdm import tqdm
 
 SHINGLE = 5
 THRESHOLD = 0.5
@@ -33,7 +34,7 @@ def cluster(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
             i = parent[i]
         return i
 
-    for i, own in enumerate(sets):
+    for i, own in enumerate(tqdm(sets, desc="near-duplicates", unit="post", leave=False, delay=2)):
         sketch = MinHash(num_perm=PERMUTATIONS)
         sketch.update_batch([shingle.encode() for shingle in own])
         for j in index.query(sketch):

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,30 @@ def trained(tiny_encoder: Path) -> Language:
     losses = train(nlp, make_examples(nlp, make_posts()))
     assert losses[-1] < losses[0] / 10
     return nlp
+
+
+@contextmanager
+def headless_chromium() -> Iterator[Any]:
+    """A driver of headless Chromium. Where there is none, the test is skipped."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromedriver = shutil.which("chromedriver")
+    if chromedriver is None:
+        pytest.skip("no chromedriver")
+    options = webdriver.ChromeOptions()
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1400,900",
+    ):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    try:
+        yield driver
+    finally:
+        driver.quit()

@@ -60,7 +60,7 @@ def test_names_that_look_wrong_and_are_right(surface: str) -> None:
 
 def test_phrases_marked_in_two_ways_are_listed() -> None:
     posts = [post_of("{{pricing|B}} and {{SQL|T}}", "a"), post_of("{{pricing|M}} or SQL, not MySQL", "b")]
-    assert two_labels(posts) == ["two labels: 'pricing' {'BUS': 1, 'TECHNICAL': 1}"]
+    assert two_labels(posts) == [("pricing", {"BUS": 1, "TECHNICAL": 1})]
     (line,) = marked_and_not(posts)
     assert "'sql'" in line and "b: …" in line
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from scripts.doccano_server import DEFAULT_HOME, live_processes, manage
 from scripts.posts import utf16_offsets
 from scripts.serve import create_api
 from scripts.skill_ner import displacy_colors
-from tests.conftest import LABELS, ROOT, make_examples, make_pipeline, make_posts, train
+from tests.conftest import LABELS, ROOT, headless_chromium, make_examples, make_pipeline, make_posts, train
 
 pytestmark = pytest.mark.slow
 
@@ -485,29 +484,11 @@ def test_started_twice_is_one_server(home: Path, server: Doccano) -> None:
 @pytest.fixture
 def browser(server: Doccano) -> Iterator[Any]:
     """A headless Chromium, logged in."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromedriver = shutil.which("chromedriver")
-    if chromedriver is None:
-        pytest.skip("no chromedriver")
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--window-size=1400,900",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    driver.get(f"{server.url}/auth")
-    for cookie in server.session.cookies:
-        driver.add_cookie({"name": cookie.name, "value": cookie.value or "", "path": "/"})
-    yield driver
-    driver.quit()
+    with headless_chromium() as driver:
+        driver.get(f"{server.url}/auth")
+        for cookie in server.session.cookies:
+            driver.add_cookie({"name": cookie.name, "value": cookie.value or "", "path": "/"})
+        yield driver
 
 
 WORD_BOX = """

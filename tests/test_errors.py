@@ -6,7 +6,7 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from scripts.errors import Kind, app, find_errors, page
+from scripts.errors import Kind, app, errors_page, find_errors
 from scripts.evaluate import Judged, Key
 from tests.conftest import make_examples, make_posts
 
@@ -31,7 +31,7 @@ def test_what_is_right_is_no_error() -> None:
 
 def test_text_of_posts_is_escaped() -> None:
     judged = [Judged(TEXT, frozenset({SQL}), {PYTHON: 0.9, Key(34, 40, "TECHNOLOGY"): None})]
-    written = page(find_errors(judged, set()), judged, "<b>posts</b>")
+    written = errors_page(find_errors(judged, set()), judged, "<b>posts</b>")
     assert "<script>" not in written and "&lt;<mark>script</mark>&gt;SQL" in written and "<b>" not in written
 
 
@@ -45,4 +45,4 @@ def test_the_page(trained: Language, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path / "model"), *data, "--output", str(output)])
     assert result.exit_code == 0, result.output
     written = output.read_text()
-    assert "invented" in result.output and written.count("data:image/png") == 2 and "<h2>Invented</h2>" in written
+    assert "invented" in result.output and written.count("data:image/png") == 2 and ">Invented</h2>" in written
