@@ -33,7 +33,7 @@ figcaption, small { color: #555 }
 img { width: 100%; height: auto }
 mark { background: #ffd6d6 }
 summary { font-weight: 600; cursor: pointer; margin: .6rem 0 }
-.grid { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)) }
+.grid { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 @media (min-width: 48rem) { .wide { grid-column: span 2 } }
 .table { overflow: auto; max-height: 32rem; margin: 1rem 0; overflow-wrap: normal }
 table { border-collapse: collapse }
