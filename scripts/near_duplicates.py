@@ -1,7 +1,7 @@
 """Near-duplicate posts: the same advertisement posted again with small changes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datasketch import MinHash, MinHashLSH
 from tqdm import tqdm
@@ -15,6 +15,13 @@ def shingles(text: str) -> set[str]:
     """The runs of five words of a text, in lower case; the whole text if it is shorter."""
     words = re.findall(r"\w+", text.lower())
     return {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
+
+
+def sketch(runs: Iterable[str]) -> MinHash:
+    """The MinHash of a set of shingles."""
+    signature = MinHash(num_perm=PERMUTATIONS)
+    signature.update_batch([run.encode() for run in runs])
+    return signature
 
 
 def cluster(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
@@ -35,13 +42,12 @@ def cluster(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
         return i
 
     for i, own in enumerate(tqdm(sets, desc="near-duplicates", unit="post", leave=False, delay=2)):
-        sketch = MinHash(num_perm=PERMUTATIONS)
-        sketch.update_batch([shingle.encode() for shingle in own])
-        for j in index.query(sketch):
+        signature = sketch(own)
+        for j in index.query(signature):
             if len(own & sets[j]) >= threshold * len(own | sets[j]):
                 low, high = sorted((find(i), find(j)))
                 parent[high] = low
-        index.insert(i, sketch)
+        index.insert(i, signature)
     return [find(i) for i in range(len(texts))]
 
 

@@ -6,6 +6,7 @@ This module, `cli.py` and `extract.py` also travel in the package: they import n
 import csv
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,8 +38,8 @@ def read_source(path: Path, text_column: str = "text", id_column: str = "id") ->
     """Read the posts of a file (.jsonl, .json with an array, .csv, .parquet, .txt, .md, .html), of all such files in a
     folder and the folders in it, in the order of their names, or of JSONL on the standard input (`-`).
 
-    What is no post comes as a Reject, and reading goes on. A post's id is its `id_column`; without one a text file's is
-    its path in the folder, another's a hash of its text.
+    What is no post comes as a Reject, and reading goes on. A text may be a list of its lines. A post's id is its
+    `id_column`; without one a text file's is its path in the folder, another's a hash of its text.
 
     Raises BadInput if there is no such file, none of a kind that can be read, or no such column.
     """
@@ -82,6 +83,8 @@ def to_records(
             yield Reject(place, row)
             continue
         text, id = row.pop(text_column, None), row.pop(id_column, None)
+        if isinstance(text, list) and all(isinstance(line, str) for line in text):
+            text = "\n".join(text)
         if not isinstance(text, str):
             yield Reject(place, f"no field {text_column!r} with a string")
         elif not text.strip():
@@ -117,7 +120,8 @@ def jsonl_rows(file: BinaryIO) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            # NaN and Infinity are Python's and no JSON.
+            row = json.loads(line, parse_constant=lambda name: None)
         except (ValueError, RecursionError) as error:
             row = f"invalid JSON: {error}"
         else:
@@ -142,17 +146,25 @@ def read_json(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
             for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
                 yield number, row if isinstance(row, dict) else f"a {type(row).__name__}, not an object"
         except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
-            yield number + 1, f"invalid JSON, nothing after it can be read: {' '.join(str(error).split())[:200]}"
+            yield number + 1, f"invalid JSON, nothing after it can be read: {short(error)}"
             return
     if not number:
         raise bad_input(path, "no array of posts in it", 'write [{"text": …}, …], or JSONL into a file *.jsonl')
+
+
+def short(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    return " ".join(str(error).split())[:200]
 
 
 def read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
-        header = next(reader, [])
+        try:
+            header = next(reader, [])
+        except csv.Error as error:
+            raise bad_input(path, f"invalid CSV: {error}", "mend its first line", 1) from None
         if text_column not in header:
             what = f"no column {text_column!r} among {', '.join(map(repr, header)) or 'none at all'}"
             raise bad_input(path, what, "say which one has the text: --text-column")
@@ -175,18 +187,40 @@ def read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
 def read_parquet(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
     """Numbers count the rows from 1."""
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ImportError:
         raise bad_input(path, "Parquet needs the package pyarrow", "pip install pyarrow") from None
+    # Of a damaged file any of these may come, at any time.
+    damage = (ArrowException, OSError, UnicodeDecodeError)
     try:
         file = parquet.ParquetFile(path)
-    except ArrowInvalid as error:
-        raise bad_input(path, f"no Parquet file: {error}", "check the file") from None
+    except damage as error:
+        raise bad_input(path, f"no Parquet file: {short(error)}", "check the file") from None
     with file:
         if text_column not in file.schema_arrow.names:
             what = f"no column {text_column!r} among {', '.join(map(repr, file.schema_arrow.names))}"
             raise bad_input(path, what, "say which one has the text: --text-column")
-        yield from enumerate((row for batch in file.iter_batches(BATCH) for row in batch.to_pylist()), start=1)
+        number = 0
+        try:
+            rows = (row for batch in file.iter_batches(BATCH) for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield number, plain(row)
+        except damage as error:
+            yield number + 1, f"damaged, nothing after it can be read: {short(error)}"
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: dates and numbers of other kinds as strings, what is not a number as None."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+        case str() | int() | None:
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+    return str(value)
 
 
 READERS = {

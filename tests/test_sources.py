@@ -1,6 +1,8 @@
 import io
 import json
 import sys
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,33 @@ def test_csv_with_bad_lines(tmp_path: Path) -> None:
     found = list(read_source(path))
     assert [(r.id, r.text) for r in found if isinstance(r, Record)] == [("1", "two\nlines"), ("5", "fine")]
     assert [r.place for r in found if isinstance(r, Reject)] == [f"{path}:{line}" for line in (4, 5, 6)]
+
+
+def test_values_that_json_cannot_hold(tmp_path: Path) -> None:
+    row = {"text": "Know R.", "posted": datetime(2024, 5, 1), "salary": float("nan"), "tags": [Decimal("1.5"), None]}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "posts.parquet")
+    (tmp_path / "posts.jsonl").write_text('{"text": "Know R.", "salary": NaN}')
+    one, other = read_source(tmp_path)
+    assert isinstance(one, Record) and one.fields == {"salary": None}
+    assert isinstance(other, Record)
+    assert other.fields == {"posted": "2024-05-01 00:00:00", "salary": None, "tags": ["1.5", None]}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_a_list_of_lines(tmp_path: Path, suffix: str) -> None:
+    (record,) = read_source(write(tmp_path / f"posts{suffix}", [{"text": ["Know SQL.", "And R."]}]))
+    assert isinstance(record, Record) and record.text == "Know SQL.\nAnd R."
+
+
+def test_a_damaged_parquet_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "posts.parquet", POSTS * 1000)
+    data = path.read_bytes()
+    for start in range(0, len(data), len(data) // 100):
+        path.write_bytes(data[:start] + bytes(8) + data[start + 8 :])
+        try:
+            assert all(isinstance(found, Record | Reject) for found in read_source(path))
+        except BadInput as error:
+            assert "no Parquet file" in str(error) or "no column" in str(error)
 
 
 def test_no_id_is_the_hash_of_the_text(tmp_path: Path) -> None:
