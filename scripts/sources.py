@@ -9,10 +9,11 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .cli import bad_input
+from .cli import BadInput, bad_input
 
 TEXT_FILES = (".txt", ".md", ".html", ".htm")
 BATCH = 256
@@ -38,10 +39,11 @@ def read_source(path: Path, text_column: str = "text", id_column: str = "id") ->
     """Read the posts of a file (.jsonl, .json with an array, .csv, .parquet, .txt, .md, .html), of all such files in a
     folder and the folders in it, in the order of their names, or of JSONL on the standard input (`-`).
 
-    What is no post comes as a Reject, and reading goes on. A text may be a list of its lines. A post's id is its
-    `id_column`; without one a text file's is its path in the folder, another's a hash of its text.
+    What is no post comes as a Reject, and reading goes on; so does a file of a folder that cannot be read at all. A
+    text may be a list of its lines. A post's id is its `id_column`; without one a text file's is its path in the
+    folder, another's a hash of its text.
 
-    Raises BadInput if there is no such file, none of a kind that can be read, or no such column.
+    Raises BadInput if there is no such file, none of a kind that can be read, or, in a file by itself, no such column.
     """
     if path == Path("-"):
         yield from to_records("-", jsonl_rows(sys.stdin.buffer), text_column, id_column)
@@ -57,7 +59,10 @@ def read_source(path: Path, text_column: str = "text", id_column: str = "id") ->
     if not files:
         raise bad_input(path, "no file with posts in it", f"put posts there as {', '.join(kinds)}")
     for file in files:
-        yield from read_file(path / file, file.as_posix(), text_column, id_column)
+        try:
+            yield from read_file(path / file, file.as_posix(), text_column, id_column)
+        except BadInput as error:
+            yield from (Reject(str(fault.path), f"{fault.what} ({fault.remedy})") for fault in error.faults)
 
 
 def read_file(path: Path, name: str, text_column: str, id_column: str) -> Iterator[Record | Reject]:
@@ -102,7 +107,12 @@ def content_id(text: str) -> str:
 
 def is_broken(value: Any) -> bool:
     """Whether it is a string that cannot be written as UTF-8: what stood in the file was none."""
-    return isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value)
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def text_row(path: Path, name: str) -> Row:
@@ -146,15 +156,10 @@ def read_json(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
             for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
                 yield number, row if isinstance(row, dict) else f"a {type(row).__name__}, not an object"
         except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
-            yield number + 1, f"invalid JSON, nothing after it can be read: {short(error)}"
+            yield number + 1, f"invalid JSON, nothing after it can be read: {one_line(error)}"
             return
     if not number:
         raise bad_input(path, "no array of posts in it", 'write [{"text": …}, …], or JSONL into a file *.jsonl')
-
-
-def short(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
-    return " ".join(str(error).split())[:200]
 
 
 def read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
@@ -195,18 +200,26 @@ def read_parquet(path: Path, text_column: str) -> Iterator[tuple[int, Row]]:
     try:
         file = parquet.ParquetFile(path)
     except damage as error:
-        raise bad_input(path, f"no Parquet file: {short(error)}", "check the file") from None
+        raise bad_input(path, f"no Parquet file: {one_line(error)}", "check the file") from None
     with file:
         if text_column not in file.schema_arrow.names:
             what = f"no column {text_column!r} among {', '.join(map(repr, file.schema_arrow.names))}"
             raise bad_input(path, what, "say which one has the text: --text-column")
-        number = 0
-        try:
-            rows = (row for batch in file.iter_batches(BATCH) for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
-                yield number, plain(row)
-        except damage as error:
-            yield number + 1, f"damaged, nothing after it can be read: {short(error)}"
+        begin = 1
+        for group in range(file.num_row_groups):
+            numbers = count(begin)
+            try:
+                for batch in file.iter_batches(BATCH, row_groups=[group]):
+                    for row in batch.to_pylist():
+                        yield next(numbers), plain(row)
+            except damage as error:
+                yield next(numbers), f"damaged, nothing after it in its row group can be read: {one_line(error)}"
+            begin += file.metadata.row_group(group).num_rows
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    return " ".join(str(error).split())[:200]
 
 
 def plain(value: Any) -> Any:

@@ -53,6 +53,26 @@ def test_folder_in_the_order_of_names(tmp_path: Path) -> None:
     assert [record.id for record in read_source(tmp_path) if isinstance(record, Record)] == ["a", "b", "sub/one.txt"]
 
 
+def test_a_bad_file_of_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,description\n1,x\n", encoding="utf-8")
+    write(tmp_path / "b.jsonl", POSTS)
+    reject, *records = read_source(tmp_path)
+    assert isinstance(reject, Reject) and reject.place.endswith("a.csv") and "--text-column" in reject.what
+    assert [record.id for record in records if isinstance(record, Record)] == ["a", "b"]
+
+
+def test_damage_in_parquet_costs_the_row_group_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "posts.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(POSTS * 2), path, row_group_size=2)
+    data = bytearray(path.read_bytes())
+    # The first pages stand right behind the magic number.
+    data[10:60] = bytes(50)
+    path.write_bytes(data)
+    reject, *records = read_source(path)
+    assert isinstance(reject, Reject) and reject.place == f"{path}:1" and "damaged" in reject.what
+    assert [r.place for r in records if isinstance(r, Record)] == [f"{path}:3", f"{path}:4"]
+
+
 def test_bad_rows_are_said_where_they_stand_and_the_good_ones_come(tmp_path: Path) -> None:
     lines = [b'{"text": "good"}', b"{", b"[1]", b'{"text": 3}', b'{"text": " "}', b'{"text": "\xff"}']
     deep = b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
