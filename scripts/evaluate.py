@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,6 +22,13 @@ from scripts.convert import to_doc
 from scripts.posts import Unit, read_posts
 
 BINS = 10
+BESIDE_STRICT = {
+    "untyped": "exact boundary, any label",
+    "partial": "partial overlap",
+    "seen_mentions": "mentions seen in training",
+    "unseen_mentions": "mentions unseen in training",
+    "distinct_skills": "distinct skills per post",
+}
 
 app = new_app("Evaluate a pipeline.")
 
@@ -82,9 +89,9 @@ def main(
             beside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def mentions_in(train: Path, nlp: Language) -> set[str]:
-    """The annotated mentions of a DocBin, in lower case."""
-    return {ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents}
+def mentions_in(train: Path, nlp: Language) -> Counter[str]:
+    """How often each annotated mention, in lower case, stands in a DocBin."""
+    return Counter(ent.text.lower() for doc in DocBin().from_disk(train).get_docs(nlp.vocab) for ent in doc.ents)
 
 
 def read_docbin(path: Path, nlp: Language) -> tuple[list[Doc], list[frozenset[Key]]]:
@@ -111,17 +118,28 @@ def judge(
     nlp: Language, references: Sequence[Doc], gold: Sequence[frozenset[Key]]
 ) -> tuple[list[Judged], dict[str, float | None]]:
     """Run the pipeline on the texts. Returns the posts, and the loss and token accuracy that need its components."""
-    docs = nlp.pipe([nlp.make_doc(doc.text) for doc in references])
-    predicted = list(tqdm(docs, total=len(references), desc="evaluating", unit="post", leave=False, delay=2))
-    judged = [
-        Judged(doc.text, keys, {Key(e.start_char, e.end_char, e.label_): e._.score for e in doc.ents})
-        for doc, keys in zip(predicted, gold, strict=True)
-    ]
+    predicted = predict(nlp, references)
     examples = [Example(doc, reference) for doc, reference in zip(predicted, references, strict=True)]
     name = entity_component(nlp)
     component: Any = nlp.get_pipe(name)
     scores = component.score(examples)
-    return judged, {"loss": scores.get(f"{name}_loss"), "token_accuracy": scores["ents_token_acc"]}
+    return compare(predicted, gold), {
+        "loss": scores.get(f"{name}_loss"),
+        "token_accuracy": scores["ents_token_acc"],
+    }
+
+
+def predict(nlp: Language, references: Sequence[Doc]) -> list[Doc]:
+    """Docs of the same texts with what the pipeline finds in them."""
+    docs = nlp.pipe([nlp.make_doc(doc.text) for doc in references])
+    return list(tqdm(docs, total=len(references), desc="evaluating", unit="post", leave=False, delay=2))
+
+
+def compare(predicted: Iterable[Doc], gold: Sequence[frozenset[Key]]) -> list[Judged]:
+    return [
+        Judged(doc.text, keys, {Key(e.start_char, e.end_char, e.label_): e._.score for e in doc.ents})
+        for doc, keys in zip(predicted, gold, strict=True)
+    ]
 
 
 def entity_component(nlp: Language) -> str:
@@ -129,7 +147,7 @@ def entity_component(nlp: Language) -> str:
     return next(name for name in nlp.pipe_names if nlp.get_pipe_meta(name).factory in ("skill_ner", "ner"))
 
 
-def evaluate(judged: Sequence[Judged], seen: set[str], samples: int, seed: int) -> dict[str, Any]:
+def evaluate(judged: Sequence[Judged], seen: Container[str], samples: int, seed: int) -> dict[str, Any]:
     """All figures that follow from gold and found spans. `seen`: mentions, in lower case, of the training posts."""
     labels = sorted({key.label for post in judged for key in (*post.gold, *post.found)})
     strict = [counts(post.gold, post.found) for post in judged]
@@ -256,20 +274,20 @@ def contrast_figures(nlp: Language, sentences: Sequence[Contrast]) -> dict[str, 
     return {"sentences": len(sentences), "accuracy": 1 - len(wrong) / len(sentences), "wrong": wrong}
 
 
+def score_rows(report: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """The rows of the table of scores: a name, and precision, recall and F1."""
+    return [
+        ("strict", report["strict"]),
+        *((f"  {label}", scores) for label, scores in report["per_label"].items()),
+        *((name, report[key]) for key, name in BESIDE_STRICT.items() if key in report),
+    ]
+
+
 def print_report(report: dict[str, Any]) -> None:
     low, high = report["strict"]["f1_interval_95"]
-    rows = [("strict", report["strict"])]
-    rows += [(f"  {label}", scores) for label, scores in report["per_label"].items()]
-    rows += [
-        ("exact boundary, any label", report["untyped"]),
-        ("partial overlap", report["partial"]),
-        ("mentions seen in training", report["seen_mentions"]),
-        ("mentions unseen in training", report["unseen_mentions"]),
-        ("distinct skills per post", report["distinct_skills"]),
-    ]
     table = [
         (name, *(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1")), scores.get("gold", ""))
-        for name, scores in rows
+        for name, scores in score_rows(report)
     ]
     msg.divider(f"{report['data']}: {report['posts']} posts, {report['gold_spans']} spans")
     msg.table(table, header=("", "P", "R", "F1", "gold"), divider=True, aligns=("l", "r", "r", "r", "r"))
