@@ -1,22 +1,21 @@
 """Show every error of a pipeline in its sentence, grouped by kind, on one HTML page with plots of its scores."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy
 import spacy
 import typer
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
 from scripts.cli import new_app, replacing, reports_bad_input, require_built
-from scripts.evaluate import BINS, Judged, Key, f1, judge, mentions_in, read_docbin, read_gold, surface
-from scripts.html_page import grid, page, plot, png, table
+from scripts.evaluate import Judged, Key, judge, mentions_in, read_docbin, read_gold, surface
+from scripts.html_page import page, table
+from scripts.plots import scores_plots
 from scripts.posts import Unit
 
 CONTEXT = 90
@@ -75,7 +74,7 @@ def main(
     msg.good(f"{len(errors)} errors -> {output}")
 
 
-def find_errors(judged: Sequence[Judged], seen: set[str]) -> list[Error]:
+def find_errors(judged: Sequence[Judged], seen: Container[str]) -> list[Error]:
     """All errors. A gold span that a wrong one overlaps is part of that error, not another one."""
     errors = []
     for number, post in enumerate(judged):
@@ -106,17 +105,7 @@ def errors_page(errors: Sequence[Error], judged: Sequence[Judged], data: str) ->
     )
     sections = [("How many", [counts_table(errors)])]
     if any(score is not None for post in judged for score in post.found.values()):
-        reliability = plot(
-            "Reliability: are entities of a score right as often as it says?",
-            png(draw_reliability(judged)),
-            "Below the grey line scores are too high; at each point stands the number of its entities.",
-        )
-        thresholds = plot(
-            "Thresholds: what does a least score gain and cost?",
-            png(draw_thresholds(judged)),
-            "Precision against recall as the least score that counts rises, from right to left.",
-        )
-        sections.append(("Scores", [grid([reliability, thresholds])]))
+        sections.append(("Scores", [scores_plots(judged)]))
     for kind in Kind:
         groups = []
         for label in labels_of(errors):
@@ -140,67 +129,33 @@ def counts_table(errors: Sequence[Error]) -> Markup:
     return table(("", *labels, "all"), rows)
 
 
+class Stretch(NamedTuple):
+    """Where what is shown of a line begins and ends, and a mark for each side on which it was cut."""
+
+    start: int
+    end: int
+    before: str
+    after: str
+
+
+def stretch(text: str, span: Key) -> Stretch:
+    """The line with a span, or what is near it if the line is long."""
+    first, last = text.rfind("\n", 0, span.start) + 1, text.find("\n", span.end)
+    last = len(text) if last < 0 else last
+    start, end = max(first, span.start - CONTEXT), min(last, span.end + CONTEXT)
+    return Stretch(start, end, "…" if start > first else "", "…" if end < last else "")
+
+
 def sentence(error: Error, post: Judged) -> Markup:
     """The span in its line, as HTML."""
     start, end, _ = error.span
-    before, after = post.text[:start].rpartition("\n")[2], post.text[end:].partition("\n")[0]
-    before = f"…{before[-CONTEXT:]}" if len(before) > CONTEXT else before
-    after = f"{after[:CONTEXT]}…" if len(after) > CONTEXT else after
+    shown = stretch(post.text, error.span)
+    before, after = shown.before + post.text[shown.start : start], post.text[end : shown.end] + shown.after
     gold = ", ".join(f"{post.text[key.start : key.end]} ({key.label})" for key in error.instead)
     notes = ["" if error.score is None else f"score {error.score:.2f}", "seen in training" if error.seen else ""]
     return Markup("{}<mark>{}</mark>{}{} <small>post {} {}</small>").format(
         before, post.text[start:end], after, f" → {gold}" if gold else "", error.post + 1, " ".join(filter(None, notes))
     )
-
-
-def scored(judged: Sequence[Judged], label: str | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Scores of the found spans, and which of them are right: (spans,), (spans,)."""
-    pairs = [
-        (score, key in post.gold)
-        for post in judged
-        for key, score in post.found.items()
-        if score is not None and label in (None, key.label)
-    ]
-    table = numpy.array(pairs, dtype=float).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
-
-
-def draw_reliability(judged: Sequence[Judged]) -> Figure:
-    """A reliability diagram (DeGroot and Fienberg 1983): how often spans of a score are right."""
-    scores, right = scored(judged)
-    bins = numpy.minimum((scores * BINS).astype(int), BINS - 1)
-    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
-    points = [(scores[bins == i].mean(), right[bins == i].mean(), (bins == i).sum()) for i in sorted(set(bins))]
-    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", color="#1f77b4")
-    for x, y, size in points:
-        axes.annotate(f"{size:,}", (x, y), xytext=(5, -10), textcoords="offset points", fontsize=7)
-    axes.set_xlabel("score (mean of the bin)")
-    axes.set_ylabel("share that is right")
-    return figure
-
-
-def draw_thresholds(judged: Sequence[Judged]) -> Figure:
-    """Precision against recall of each label as the least score that counts rises."""
-    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for label in sorted({key.label for post in judged for key in post.gold}):
-        gold = sum(key.label == label for post in judged for key in post.gold)
-        scores, right = scored(judged, label)
-        order = numpy.argsort(-scores)
-        hits = numpy.cumsum(right[order])
-        found = numpy.arange(1, len(hits) + 1)
-        if not len(hits):
-            continue
-        best = max(range(len(hits)), key=lambda i: f1(float(hits[i]), float(found[i]), gold))
-        line = axes.plot(hits / gold, hits / found, label=f"{label} (best F1 from {scores[order][best]:.2f})")
-        axes.plot(hits[best] / gold, hits[best] / found[best], "o", color=line[0].get_color())
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
-    axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, fontsize=8)
-    return figure
 
 
 if __name__ == "__main__":

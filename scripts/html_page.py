@@ -31,7 +31,7 @@ nav a { display: inline-block; margin-right: 1rem }
 figure { margin: 0 }
 figcaption, small { color: #555 }
 img { width: 100%; height: auto }
-mark { background: #ffd6d6 }
+mark { background: #ffd6d6; -webkit-box-decoration-break: clone; box-decoration-break: clone }
 summary { font-weight: 600; cursor: pointer; margin: .6rem 0 }
 .grid { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 @media (min-width: 48rem) { .wide { grid-column: span 2 } }
@@ -39,6 +39,7 @@ summary { font-weight: 600; cursor: pointer; margin: .6rem 0 }
 table { border-collapse: collapse }
 th { position: sticky; top: 0; background: #f3f3f3; text-align: left }
 td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+@media (max-width: 40rem) { table { font-size: 13px } td, th { padding: .2rem .3rem } }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 </style>
 </head>

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import spacy
+import srsly
 import torch
 from spacy.language import Language
 from spacy.training import Example
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from scripts.convert import app as convert_app
 from scripts.convert import to_doc
+from scripts.evaluate import Judged, Key, evaluate
 from scripts.markup import parse_text
 from scripts.posts import Post, to_row
 
@@ -140,6 +142,30 @@ def trained(tiny_encoder: Path) -> Language:
     losses = train(nlp, make_examples(nlp, make_posts()))
     assert losses[-1] < losses[0] / 10
     return nlp
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Path:
+    """A folder with what the steps before the report and the model card measured."""
+    post = make_posts()[0]
+    gold = [Key(span.start, span.end, span.label) for span in post.spans]
+    judged = Judged(post.text, frozenset(gold), dict.fromkeys(gold[1:], 0.9))
+    metrics = {"data": "test.spacy", **evaluate([judged], set(), 100, 0), "loss": 0.1, "token_accuracy": 0.9}
+    epochs = [
+        {"epoch": n, "step": 9 * n, "training loss": 1 / n, "validation loss": 1 / n, "P": 0.5, "R": 0.5, "F1": f1}
+        | {"token accuracy": 0.9, "seconds": n}
+        for n, f1 in ((1, 0.5), (2, 0.75), (3, 0.625))
+    ]
+    settings = {"masking": "skill-aware", "word_probability": 0.15, "skill_probability": 0.25}
+    settings |= {"epochs": 1.0, "learn_rate": 0.0001, "batch_size": 16, "seed": 42}
+    perplexity = {"overall": 1234.0, "skills": 2345.0}
+    adapt = {"before": perplexity, "after": perplexity, "posts": 10, "wordpieces": 1000, "settings": settings}
+    folder = tmp_path / "training"
+    folder.mkdir()
+    srsly.write_json(folder / "metrics.json", metrics)
+    srsly.write_json(folder / "adapt.json", adapt)
+    srsly.write_jsonl(folder / "log.jsonl", epochs)
+    return folder
 
 
 @contextmanager
