@@ -143,13 +143,18 @@ def tell_apart(ours: Sequence[str], theirs: Sequence[str], seed: int) -> tuple[f
 
 def write_block(path: Path, table: str) -> None:
     """Put the table into the marked block of a Markdown file. Raises BadInput if it has none."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise bad_input(path, "no block for the statistics", f"add the lines {BEGIN} and {END}")
+    before, _, after = split_at_block(path)
     with replacing(path) as beside:
         beside.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def split_at_block(path: Path) -> tuple[str, str, str]:
+    """The text before the marked block, in it, and after it. Raises BadInput if there is none."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    block, end, after = rest.partition(END)
+    if not (begin and end):
+        raise bad_input(path, "no block for the statistics", f"add the lines {BEGIN} and {END}")
+    return before, block.strip(), after
 
 
 if __name__ == "__main__":

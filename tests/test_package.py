@@ -22,7 +22,7 @@ from tests.conftest import LABELS, MARKED, ROOT, make_posts, write_annotations
 
 # A name of its own, so that a pipeline the user has installed stays.
 NAME = "skillner_e2e"
-STEPS = ["base", "convert", "adapt", "train", "evaluate", "package", "release_gate", "install"]
+STEPS = ["base", "convert", "adapt", "train", "evaluate", "report", "model_card", "package", "release_gate", "install"]
 
 
 class Project:
@@ -36,7 +36,7 @@ class Project:
             shutil.copy(ROOT / name, folder / name)
         write_annotations(folder / "corpus" / "annotations")
         (folder / "corpus" / "posts").mkdir()
-        for name in ("corpus/skills.csv", "tests/contrast.jsonl"):
+        for name in ("corpus/skills.csv", "corpus/README.md", "docs/real_posts.json", "tests/contrast.jsonl"):
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         settings = {
@@ -149,6 +149,18 @@ def test_the_wheel_is_honest_about_itself(project: Project) -> None:
     assert str(project.folder) not in json.dumps(meta)
 
 
+def test_the_card_is_the_readme_of_the_wheel(project: Project) -> None:
+    card = (project.folder / "training" / "report" / "README.md").read_text(encoding="utf-8")
+    body = card.partition("\n---\n")[2].strip()
+    assert body.startswith(f"# en_{NAME} 0.0.1")
+    with zipfile.ZipFile(project.wheel) as wheel:
+        names = wheel.namelist()
+        (metadata,) = (wheel.read(name).decode() for name in names if name.endswith("METADATA"))
+        (readme,) = (wheel.read(name).decode() for name in names if name.endswith("README.md"))
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert readme.strip() == body and metadata.partition("\n\n")[2].strip() == body
+
+
 def test_weights_load_without_unpickling_what_a_stranger_wrote(project: Project, tmp_path: Path) -> None:
     code = f"""
 import json, torch
@@ -235,6 +247,7 @@ def test_missing_input_is_one_clear_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(install_app, [str(tmp_path / "none.whl")])
     assert result.exit_code == 1 and "no such file" in result.output
     options = ["--name", "x", "--version", "0", "--metrics", str(tmp_path / "none.json"), "--base", "x"]
+    options += ["--card", str(tmp_path / "none.md")]
     result = CliRunner().invoke(package.app, [str(tmp_path / "none"), str(tmp_path / "out"), *options])
     assert result.exit_code == 1 and "no such file or folder" in result.output
     assert not (tmp_path / "out").exists()
