@@ -57,7 +57,9 @@ def test_every_script_has_a_use() -> None:
     text = (ROOT / "project.yml").read_text(encoding="utf-8") + README
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")}
     for path in sources:
-        used = any(f".{path.stem} import" in s or f"import {path.stem}" in s for s in sources.values())
+        used = any(
+            f'"{path.name}"' in s or f".{path.stem} import" in s or f"import {path.stem}" in s for s in sources.values()
+        )
         assert path.stem == "__init__" or used or f"scripts.{path.stem} " in " ".join(text.split()), path
 
 
