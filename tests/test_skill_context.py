@@ -1,0 +1,171 @@
+"""Whether a skill is required, preferred or mentioned, where it stands, and by what words one can tell."""
+
+import time
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import DocBin
+
+from scripts.skill_context import LINE_BREAKS, SECTIONS, judge
+
+SKILLS = ("Python", "SQL", "Spark", "Tableau", "Hadoop", "Excel", "SAS")
+
+POST = """About Acme
+We run on Python.
+What you’ll do
+Build dashboards in Tableau.
+Requirements:
+• 3+ years of SQL
+• Excel; Spark is a plus
+• No SAS experience required
+Preferred Qualifications
+Hadoop
+What we offer
+A bonus, and training in SAS if required.
+Acme is an equal opportunity employer, with or without Python."""
+
+EXPECTED = [
+    ("Python", "mentioned", "company", "About Acme"),
+    ("Tableau", "mentioned", "responsibilities", "What you’ll do"),
+    ("SQL", "required", "requirements", "Requirements:"),
+    ("Excel", "required", "requirements", "Requirements:"),
+    ("Spark", "preferred", "requirements", "a plus"),
+    ("SAS", "mentioned", "requirements", "No SAS experience required"),
+    ("Hadoop", "preferred", "preferred", "Preferred Qualifications"),
+    ("SAS", "mentioned", "benefits", "What we offer"),
+    ("Python", "mentioned", "legal", "equal opportunity"),
+]
+
+
+@pytest.fixture(scope="module")
+def nlp() -> Language:
+    nlp = spacy.blank("en")
+    patterns = [{"label": "TECHNOLOGY", "pattern": [{"ORTH": skill}]} for skill in SKILLS]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)  # type: ignore[attr-defined]
+    nlp.add_pipe("skill_context")
+    return nlp
+
+
+def said(nlp: Language, text: str) -> dict[str, str]:
+    return {ent.text: ent._.requirement for ent in nlp(text).ents}
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\n\n", "\u2028", "\u0085"])
+def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
+    doc = nlp(POST.replace("\n", line_break))
+    found = [(ent.text, ent._.requirement, ent._.section, ent._.evidence.text) for ent in doc.ents]
+    assert found == EXPECTED
+    assert all(ent._.evidence.doc is doc for ent in doc.ents)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Words that ask for it, before and after it.
+        ("Python required, Spark preferred.", {"Python": "required", "Spark": "preferred"}),
+        ("Must have SQL and Python; Spark a plus", {"SQL": "required", "Python": "required", "Spark": "preferred"}),
+        ("Must have SQL, Spark a plus", {"SQL": "required", "Spark": "preferred"}),
+        ("Experience with Python, SQL, or Spark is a big plus", dict.fromkeys(("Python", "SQL", "Spark"), "preferred")),
+        ("Experience with SQL, experience in Spark a plus", {"SQL": "required", "Spark": "preferred"}),
+        ("SQL and Spark, a plus", {"SQL": "preferred", "Spark": "preferred"}),
+        ("Strong Excel skills with the ability to learn Python", {"Excel": "required", "Python": "required"}),
+        ("Job Details:\nExperience with SQL", {"SQL": "required"}),
+        ("Nice to have: Spark, Hadoop", {"Spark": "preferred", "Hadoop": "preferred"}),
+        ("Experience with SQL, ideally Python", {"SQL": "required", "Python": "preferred"}),
+        ("Bonus points if you know Hadoop", {"Hadoop": "preferred"}),
+        ("Knowledge of Python or SAS preferred", {"Python": "preferred", "SAS": "preferred"}),
+        ("Proficiency in SQL (Python preferred)", {"SQL": "required", "Python": "preferred"}),
+        ("Knowledge of SQL, Python (preferred)", {"SQL": "required", "Python": "preferred"}),
+        ("Tableau experience would be helpful", {"Tableau": "preferred"}),
+        # Negation.
+        ("Experience with Spark is not required", {"Spark": "mentioned"}),
+        ("You don't need to know Hadoop", {"Hadoop": "mentioned"}),
+        ("Spark is not required but a plus", {"Spark": "preferred"}),
+        ("Tableau preferred but not required", {"Tableau": "preferred"}),
+        # No heading: who has what.
+        ("5+ years of Python and strong SQL skills", {"Python": "required", "SQL": "required"}),
+        ("We have deep knowledge of Spark.", {"Spark": "mentioned"}),
+        ("You will gain experience with Spark.", {"Spark": "mentioned"}),
+        ("You will maintain reports in SQL as required.", {"SQL": "mentioned"}),
+        ("We are looking for an analyst who knows Excel.", {"Excel": "required"}),
+        # A bonus is no bonus.
+        ("Benefits: an annual bonus, Python courses", {"Python": "mentioned"}),
+        # Duties and requirements under one heading.
+        ("Responsibilities\nWrite Python\nStrong knowledge of SQL", {"Python": "mentioned", "SQL": "required"}),
+        # A heading of another kind ends the scope of the one before.
+        ("Requirements\nSQL\nOUR DAILY WORKFLOW\nMeetings and Spark", {"SQL": "required", "Spark": "mentioned"}),
+        # A skill that heads a list, or an aside, does not.
+        ("Requirements\nPython:\nOO, and SQL", {"Python": "required", "SQL": "required"}),
+        (
+            "Requirements\nSQL\nNice to have: Spark\nPython",
+            {"SQL": "required", "Spark": "preferred", "Python": "required"},
+        ),
+    ],
+)
+def test_sentences(nlp: Language, text: str, expected: dict[str, str]) -> None:
+    assert said(nlp, text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Line breaks that became blanks, or nothing at all.
+        "We use Tableau. Responsibilities: Build things in Python. Requirements: SQL. Preferred Qualifications: Spark.",
+        "We use Tableau.What You Will DoBuild things in Python.RequirementsSQLPreferred QualificationsSpark"
+        + " etc" * 40,
+        "Job Description We use Tableau and so on. "
+        + "We grow. " * 20
+        + "What You Will Do Build things in Python. Minimum "
+        "Qualifications SQL. Preferred Qualifications Spark",
+    ],
+)
+def test_lost_line_breaks(text: str) -> None:
+    ents = [(text.index(skill), text.index(skill) + len(skill)) for skill in ("Tableau", "Python", "SQL", "Spark")]
+    assert [verdict.requirement for verdict in judge(text, ents)] == ["mentioned", "mentioned", "required", "preferred"]
+
+
+def test_without_anything_to_go_by(nlp: Language) -> None:
+    (ent,) = nlp("Python").ents
+    assert (ent._.requirement, ent._.section, ent._.evidence) == ("mentioned", None, None)
+    assert not nlp("").ents
+    span = nlp("Python and more")[2:3]
+    assert (span._.requirement, span._.section, span._.evidence) == (None, None, None)
+
+
+@pytest.mark.parametrize("text", [POST.upper(), POST.lower(), POST.replace("\n", ""), "İ" * 50 + POST, POST * 3])
+def test_evidence_lies_in_the_doc(nlp: Language, text: str) -> None:
+    for ent in nlp(text).ents:
+        assert ent._.section is None or ent._.section in SECTIONS
+        if ent._.evidence is not None:
+            assert 0 <= ent._.evidence.start < ent._.evidence.end <= len(ent.doc)
+            assert not set(LINE_BREAKS) & set(ent._.evidence.text)
+
+
+def test_the_law_does_not_hide_what_comes_after_it() -> None:
+    text = "We are an equal opportunity employer. " + "Really. " * 20 + "Requirements: SQL"
+    (verdict,) = judge(text, [(len(text) - 3, len(text))])
+    assert (verdict.requirement, verdict.section) == ("required", "requirements")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["SQL a plus ", "equal opportunity SQL\n", "Requirements: SQL ", "not SQL ", "no SQL, ", "Skills SQL (", "SQL"],
+)
+def test_time_is_linear(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    ents = [(place, place + 3) for place in range(text.index("SQL"), len(text) - 2, len(piece))]
+    started = time.process_time()
+    assert len(judge(text, ents)) == len(ents)
+    assert time.process_time() - started < 5
+
+
+def test_verdicts_survive_other_processes_docbin_and_disk(nlp: Language, tmp_path: Path) -> None:
+    nlp.to_disk(tmp_path / "pipeline")
+    loaded = spacy.load(tmp_path / "pipeline")
+    for docs in (nlp.pipe([POST] * 2, n_process=2, batch_size=1), loaded.pipe([POST] * 2)):
+        docbin = DocBin(docs=docs, store_user_data=True).to_bytes()
+        for doc in DocBin().from_bytes(docbin).get_docs(spacy.blank("en").vocab):
+            found = [(ent.text, ent._.requirement, ent._.section, ent._.evidence.text) for ent in doc.ents]
+            assert found == EXPECTED
