@@ -23,7 +23,7 @@ from scripts.doccano_api import Doccano, Example, Project, Row, connect, file_na
 from scripts.doccano_server import DEFAULT_HOME, Home
 from scripts.near_duplicates import cluster
 from scripts.posts import Post, Unit, parse_post, read_posts, read_rows, utf16_offsets, write_jsonl
-from scripts.serve import load_pipeline, model_name, score_of
+from scripts.serve import load_pipeline, model_name, told
 from scripts.skill_ner import lines_of
 
 # Posts in one upload: few enough that an interruption leaves little to settle.
@@ -247,7 +247,9 @@ def suggest(nlp: Language, posts: Sequence[Post]) -> Iterator[Suggestion]:
                 # A packaged pipeline drops the vectors that `uncertainty` needs.
                 docs = list(nlp.pipe([post.text for post in batch], disable=["doc_cleaner"]))
                 suggestions = [
-                    Suggestion([(ent.start_char, ent.end_char, ent.label_, score_of(ent)) for ent in doc.ents], value)
+                    Suggestion(
+                        [(ent.start_char, ent.end_char, ent.label_, told(ent, "score")) for ent in doc.ents], value
+                    )
                     for doc, value in zip(docs, uncertainty(nlp, docs), strict=True)
                 ]
             yield from suggestions

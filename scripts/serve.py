@@ -45,8 +45,8 @@ def main(
 def load_pipeline(model: str) -> Language:
     """A pipeline from a folder or an installed package. Raises BadInput if there is none."""
     if Path(model).is_dir():
-        # Only a folder needs it: a package brings its own.
-        from scripts import skill_ner  # noqa: F401
+        # Only a folder needs them: a package brings its own.
+        from scripts import skill_context, skill_linker, skill_ner  # noqa: F401
     try:
         return spacy.load(model)
     except OSError as error:
@@ -73,11 +73,16 @@ class Request(BaseModel):
 
 
 class Entity(BaseModel):
+    """An entity; what the pipeline does not tell of it is null."""
+
     start: int
     end: int
     label: str
     text: str
-    score: float | None = Field(description="how likely the entity is right, 0 to 1; null if the model cannot say")
+    score: float | None = Field(description="how likely the entity is right, 0 to 1")
+    skill: str | None = Field(description="the canonical name of the skill, null if the table of skills has none")
+    requirement: str | None = Field(description="required, preferred or mentioned")
+    section: str | None = Field(description="the part of the post that it stands in, null if nothing tells")
 
 
 class Result(BaseModel):
@@ -138,17 +143,16 @@ def to_result(doc: Doc, unit: Unit) -> Result:
                 end=offsets[ent.end_char],
                 label=ent.label_,
                 text=ent.text,
-                score=score_of(ent),
+                **{name: told(ent, name) for name in ("score", "skill", "requirement", "section")},
             )
             for ent in doc.ents
         ]
     )
 
 
-def score_of(ent: Any) -> float | None:
-    """The confidence of an entity, None where the pipeline gives none."""
-    score: float | None = ent._.score if ent.has_extension("score") else None
-    return score
+def told(ent: Any, name: str) -> Any:
+    """What the pipeline says of an entity, None if it has nothing to say."""
+    return ent._.get(name) if ent.has_extension(name) else None
 
 
 if __name__ == "__main__":

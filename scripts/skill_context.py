@@ -27,7 +27,7 @@ SECTIONS = {
     "details": "mentioned",  # place, hours, how to apply
 }
 # In them "bonus" and "required by law" ask for nothing.
-SILENT = frozenset(["benefits", "legal", "details"])
+SILENT = frozenset(["benefits", "legal"])
 
 # Headings
 
@@ -88,7 +88,7 @@ LINE = re.compile(rf"[^\s{LINE_BREAKS}][^{LINE_BREAKS}]*")
 BULLET = re.compile(r"[-–—*•▪◦●·>]")
 # Where a heading may stand within a line: after a sentence, or glued to the last word of a line whose break was lost.
 SEAM = re.compile(
-    r"(?:[.!?;:)•*|][\s)]*|(?<=[a-z0-9)]))(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{3})|(?<=\s)(?=[A-Z][\w'’ ]{2,40}:)"
+    r"[A-Z](?:(?<=[a-z0-9.!?;:)•*|].)|(?<=[.!?;:)•*|]\s.)|(?<=[A-Z].)(?=[a-z]{3})|(?<=\s.)(?=[\w'’ ]{2,40}:))"
 )
 # No shorter line has lost so many breaks that more than one heading stands in it.
 SHORTEST_GLUED = 100
@@ -188,17 +188,21 @@ DUTY = re.compile(
     r"\bresponsible for\b"
 )
 EMPLOYER = re.compile(r"\W*(?:we|our|us|at \w+|join)\b")
-GAINED = re.compile(r"\b(?:gain|learn|teach|develop your|build your|grow your|exposure to|opportunit(?:y|ies) to)\b")
+GAINED = re.compile(
+    r"\b(?:gain|(?<!ability to )learn|teach|develop your|build your|grow your|exposure to|opportunit(?:y|ies) to)\b"
+)
 # In "SQL required, experience with R a plus" what is a plus begins here.
 CLAUSE = re.compile(
     r"\bbut\b|,\s*(?:and |with )?(?=(?:[\w-]+ )?(?:experience|knowledge|familiarity|exposure|proficiency|ability)\b)"
 )
 VERB = re.compile(r"\b(?:is|are|be|as|considered)\b")
-LAST_ITEM = re.compile(r",(?!\s*(?:and|or)\b)(?!.*,)")
+LAST_ITEM = re.compile(r",\s*(?!and\b|or\b)[^\s,][^,]*$")
 # A line of a list has no full stop: there the line is the sentence.
 SENTENCE_END = re.compile(
     rf"[.!?;•▪◦●{LINE_BREAKS}](?:(?<![.!?])|(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)(?=[\s)]+[^a-z\s]))"
 )
+# A longer one is cut: else a text without any end of a sentence would take time by the square of its length.
+LONGEST_SENTENCE = 1000
 
 
 def compiled(kinds: dict[str, list[str]]) -> re.Pattern[str]:
@@ -279,7 +283,7 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
     if not ents:
         return []
     lowered = lower(text)
-    zones = list(find_zones(text, lowered, [start for start, _ in ents]))
+    zones = sorted(find_zones(text, lowered, [start for start, _ in ents]), key=lambda zone: zone.start)
     starts = [*(zone.start for zone in zones), len(text)]
     ends = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
     verdicts = []
@@ -288,7 +292,9 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
         if not sentence[0] <= ent[0] < sentence[1]:
             number, place = bisect_right(ends, ent[0]), bisect_right(starts, ent[0])
             zone = zones[place - 1]
-            sentence = max(ends[number - 1], zone.start), min(ends[number], starts[place])
+            start, end = max(ends[number - 1], zone.start), min(ends[number], starts[place])
+            start += (ent[0] - start) // LONGEST_SENTENCE * LONGEST_SENTENCE
+            sentence = start, min(end, start + LONGEST_SENTENCE)
             cues = [] if zone.section in SILENT else find_cues(lowered, sentence)
             rest = presumed(lowered, sentence, zone)
         verdicts.append((cues and asked(lowered, sentence, cues, zone.section, ent)) or rest)
@@ -307,7 +313,7 @@ def lower(text: str) -> str:
 
 
 def find_zones(text: str, lowered: str, ents: Sequence[int]) -> Iterator[Zone]:
-    """The parts of a text in order, the first from 0 on. `ents` are the starts of its entities."""
+    """The parts of a text, the first from 0 on. `ents` are the starts of its entities, in order."""
     legal = sorted(match.span() for said in LEGAL if said in lowered for match in re.finditer(said, lowered))
     zone = Zone(0, None, None)
     yield zone
@@ -317,14 +323,14 @@ def find_zones(text: str, lowered: str, ents: Sequence[int]) -> Iterator[Zone]:
         end = start + len(line)
         has_skill = bisect_left(ents, start) < bisect_left(ents, end)
         section = None if has_skill and line[-1] != ":" else whole_line(line, lowered[start:end])
-        if section is not None:
+        if section or (section == "" and not has_skill):
             zone = Zone(start, section or None, (start, end) if section else None)
             yield zone
             continue
         before = zone
         for zone in inline(text, lowered, start, end):
             yield zone
-        said = [offsets for offsets in legal if start <= offsets[0] < end]
+        said = legal[bisect_left(legal, (start, 0)) : bisect_left(legal, (end, 0))]
         if said:
             yield Zone(said[0][0], "legal", said[0])
         if said or (zone is not before and zone.section in OF_ONE_LINE):
@@ -368,7 +374,7 @@ def inline(text: str, lowered: str, start: int, end: int) -> Iterator[Zone]:
     """The zones that begin at a heading within a line: one before a colon, glued to what follows, or in capitals."""
     places = [start]
     if end - start >= SHORTEST_GLUED:
-        places += [match.end() for match in SEAM.finditer(text, start, end)]
+        places += [match.start() for match in SEAM.finditer(text, start, end)]
     elif text.find(":", start, end) < 0:
         return
     last = start
@@ -388,10 +394,10 @@ def inline(text: str, lowered: str, start: int, end: int) -> Iterator[Zone]:
                 stop = gap.end()
             else:
                 break
-        rest = text[last:end].lstrip()[:1]
-        is_titled = 1 < count == capitals and rest.isupper()
+        following = text[last : last + 3].lstrip()[:1]
+        is_titled = 1 < count == capitals and following.isupper()
         is_glued = last - place >= SHORTEST_HEADING and text[last : last + 1].isupper()
-        if count and (rest == ":" or is_titled or is_glued):
+        if count and (following == ":" or is_titled or is_glued):
             section = headed(lowered[place:last])
             if section:
                 yield Zone(place, section, (place, last))
@@ -428,9 +434,11 @@ def presumed(lowered: str, sentence: Offsets, zone: Zone) -> Verdict:
     if section in SILENT or SECTIONS.get(section or "", "mentioned") != "mentioned":
         return Verdict(SECTIONS[str(section)], section, zone.heading)
     words = lowered[slice(*sentence)]
+    if section == "responsibilities" and not ASKS.match(words):
+        return Verdict("mentioned", section, zone.heading)
     is_duty = bool(DUTY.search(words) or GAINED.search(words))
     is_employer = bool(EMPLOYER.match(words))
-    if not is_duty and (section != "responsibilities" or ASKS.match(words)):
+    if not is_duty:
         for match in WANT.finditer(lowered, *sentence):
             if match.lastindex == 1 or not (is_employer or section == "company"):
                 return Verdict("required", section or "requirements", match.span())
@@ -441,8 +449,11 @@ def presumed(lowered: str, sentence: Offsets, zone: Zone) -> Verdict:
 def reaches(lowered: str, sentence: Offsets, cues: Sequence[Cue], number: int, ent: Offsets) -> bool:
     """Whether a cue speaks of an entity: of what comes before or after it, as far as its clause and the next cue go."""
     kind, start, end = cues[number]
-    low = max([sentence[0], *(cue.end for cue in cues[:number] if cue.kind != "negated")])
-    high = min([sentence[1], *(cue.start for cue in cues[number + 1 :])])
+    high = cues[number + 1].start if number + 1 < len(cues) else sentence[1]
+    before = number - 1
+    while before >= 0 and cues[before].kind == "negated":
+        before -= 1
+    low = cues[before].end if before >= 0 else sentence[0]
     opened = lowered.rfind("(", sentence[0], start)
     if opened >= 0 and lowered.find(")", opened, start) < 0:
         # In brackets it speaks of what is in them; alone in them, of what stands before.
@@ -461,6 +472,6 @@ def reaches(lowered: str, sentence: Offsets, cues: Sequence[Cue], number: int, e
         low = match.end()
     if not VERB.search(lowered, max(low, start - 30), start + 4):
         # "SQL, R a plus": the last alone. "SQL, R or SAS a plus": all of them.
-        item = LAST_ITEM.search(lowered, low, start)
-        low = item.end() if item else low
+        item = LAST_ITEM.search(lowered[low:start])
+        low += item.start() if item else 0
     return low <= ent[0] and ent[1] <= start

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from scripts import benchmark, package
 from scripts.install import app as install_app
 from scripts.package import performance
+from scripts.skill_linker import Index, read_table
 from tests.conftest import LABELS, MARKED, ROOT, make_posts, write_annotations
 
 # A name of its own, so that a pipeline the user has installed stays.
@@ -121,6 +122,40 @@ print(json.dumps([[[e.start_char, e.end_char, e.label_, e._.score] for e in doc.
         assert [span[3] for span in spans] == pytest.approx([e._.score for e in doc.ents], abs=0.02)
 
 
+def test_skills_have_a_canonical_name_and_a_requirement(project: Project, tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("skill,label,aliases\nthe query language,TECHNOLOGY,SQL\n", encoding="utf-8")
+    texts = [post.text for post in make_posts()]
+    code = f"""
+import json, spacy
+from spacy.tokens import DocBin
+nlp = spacy.load("en_{NAME}")
+def told(doc):
+    return [[e.text, e.label_, e.kb_id_, e._.skill, e._.requirement, str(e._.evidence)] for e in doc.ents]
+def saved(docs):
+    docbin = DocBin(docs=docs, store_user_data=True).to_bytes()
+    return [told(doc) for doc in DocBin().from_bytes(docbin).get_docs(spacy.blank("en").vocab)]
+docs = list(nlp.pipe({texts!r}))
+forked = list(nlp.pipe({texts!r}, n_process=2, batch_size=2))
+first = [told(doc) for doc in docs]
+same = first == saved(docs) == saved(forked)
+again = nlp.from_bytes(nlp.to_bytes())
+same = same and first == [told(doc) for doc in again.pipe({texts!r})]
+nlp.get_pipe("skill_linker").load({str(table)!r})
+print(json.dumps([first, same, [told(doc) for doc in nlp.pipe({texts!r})]]))
+"""
+    first, same, own = load_elsewhere(code, tmp_path)
+    assert same
+    # A tiny pipeline finds what it likes: what it says of that must be what its table and the text say.
+    index = Index(read_table(project.folder / "corpus" / "skills.csv"))
+    links = [(index.find(text, label, 0.88), kb_id, skill) for doc in first for text, label, kb_id, skill, _, _ in doc]
+    assert all(expected == skill and kb_id == (skill or "") for expected, kb_id, skill in links)
+    assert sum(skill is not None for *_, skill in links) > 3
+    # The second post is a list of requirements.
+    assert ("required", "Requirements:") in {(requirement, words) for *_, requirement, words in first[1]}
+    assert {skill for doc in own for _, _, _, skill, _, _ in doc} <= {None, "the query language"}
+
+
 def test_several_processes_neither_hang_nor_differ(project: Project, tmp_path: Path) -> None:
     code = f"""
 import json, spacy
@@ -140,9 +175,11 @@ def test_the_wheel_is_honest_about_itself(project: Project) -> None:
         names = wheel.namelist()
         (metadata,) = (wheel.read(name).decode() for name in names if name.endswith("METADATA"))
         (meta,) = (json.loads(wheel.read(name)) for name in names if name == f"en_{NAME}/meta.json")
-    assert any(name.endswith("skill_ner.py") for name in names)
+    for code in ("skill_ner.py", "skill_linker.py", "skill_context.py", "skill_linker/skills.csv"):
+        assert any(name.endswith(code) for name in names), code
     assert any("LICENSES_SOURCES" in name for name in names)
     assert "Requires-Dist: torch>=2.6" in metadata and "Requires-Dist: spacy-transformers" in metadata
+    assert "Requires-Dist: rapidfuzz" in metadata
     assert meta["spacy_version"] == package.SPACY_RANGE
     assert set(meta["labels"]["skill_ner"]) == {"TECHNOLOGY", "TECHNICAL", "BUS", "SOFT"}
     assert meta["performance"]["ents_f"] is not None and meta["sources"]
@@ -160,7 +197,13 @@ torch.load = safe
 import spacy
 print(json.dumps(spacy.load("en_{NAME}").pipe_names))
 """
-    assert load_elsewhere(code, tmp_path) == ["transformer", "skill_ner", "doc_cleaner"]
+    assert load_elsewhere(code, tmp_path) == [
+        "transformer",
+        "skill_ner",
+        "skill_linker",
+        "skill_context",
+        "doc_cleaner",
+    ]
 
 
 def test_without_its_encoder_it_says_so(project: Project, tmp_path: Path) -> None:
@@ -235,6 +278,12 @@ def test_missing_input_is_one_clear_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(install_app, [str(tmp_path / "none.whl")])
     assert result.exit_code == 1 and "no such file" in result.output
     options = ["--name", "x", "--version", "0", "--metrics", str(tmp_path / "none.json"), "--base", "x"]
+    options += ["--skills", str(tmp_path / "skills.csv")]
     result = CliRunner().invoke(package.app, [str(tmp_path / "none"), str(tmp_path / "out"), *options])
     assert result.exit_code == 1 and "no such file or folder" in result.output
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none.json").write_text("{}")
+    (tmp_path / "skills.csv").write_text("skill,label,aliases\nJava\n")
+    result = CliRunner().invoke(package.app, [str(tmp_path / "none"), str(tmp_path / "out"), *options])
+    assert result.exit_code == 1 and "skills.csv:2: 1 fields instead of 3" in result.output
     assert not (tmp_path / "out").exists()

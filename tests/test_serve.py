@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from spacy.language import Language
 from typer.testing import CliRunner
 
-from scripts import serve
+from scripts import serve, skill_context, skill_linker  # noqa: F401 (registers the components)
 from scripts.posts import Unit
 
 TEXT = "Join us 🚀: we need Python and SQL."
@@ -56,6 +56,22 @@ def test_many_texts_in_order(client: TestClient) -> None:
 def test_score_of_the_pipeline(trained: Language) -> None:
     (entities,) = found(TestClient(serve.create_api(trained)), text="We need Python, SQL and machine learning.")
     assert entities and all(0 <= entity["score"] <= 1 for entity in entities)
+
+
+def test_skill_and_requirement(nlp: Language, client: TestClient, tmp_path: Path) -> None:
+    (entities,) = found(client, text="Requirements: Python")
+    assert [(e["skill"], e["requirement"], e["section"]) for e in entities] == [(None, None, None)]
+    table = tmp_path / "skills.csv"
+    table.write_text("skill,label,aliases\nCPython,TECHNOLOGY,Python\n", encoding="utf-8")
+    full = spacy.blank("en")
+    full.add_pipe("entity_ruler", source=nlp)
+    full.add_pipe("skill_linker").load(table)  # type: ignore[attr-defined]
+    full.add_pipe("skill_context")
+    (entities,) = found(TestClient(serve.create_api(full)), text="Requirements: Python. SQL is a plus.")
+    assert [(e["skill"], e["requirement"], e["section"]) for e in entities] == [
+        ("CPython", "required", "requirements"),
+        (None, "preferred", "requirements"),
+    ]
 
 
 def test_health_and_documentation(client: TestClient) -> None:

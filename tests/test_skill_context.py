@@ -1,5 +1,6 @@
 """Whether a skill is required, preferred or mentioned, where it stands, and by what words one can tell."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,9 @@ def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
         ("Must have SQL, Spark a plus", {"SQL": "required", "Spark": "preferred"}),
         ("Experience with Python, SQL, or Spark is a big plus", dict.fromkeys(("Python", "SQL", "Spark"), "preferred")),
         ("Experience with SQL, experience in Spark a plus", {"SQL": "required", "Spark": "preferred"}),
+        ("SQL and Spark, a plus", {"SQL": "preferred", "Spark": "preferred"}),
+        ("Strong Excel skills with the ability to learn Python", {"Excel": "required", "Python": "required"}),
+        ("Job Details:\nExperience with SQL", {"SQL": "required"}),
         ("Nice to have: Spark, Hadoop", {"Spark": "preferred", "Hadoop": "preferred"}),
         ("Experience with SQL, ideally Python", {"SQL": "required", "Python": "preferred"}),
         ("Bonus points if you know Hadoop", {"Hadoop": "preferred"}),
@@ -92,7 +96,8 @@ def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
         ("Responsibilities\nWrite Python\nStrong knowledge of SQL", {"Python": "mentioned", "SQL": "required"}),
         # A heading of another kind ends the scope of the one before.
         ("Requirements\nSQL\nOUR DAILY WORKFLOW\nMeetings and Spark", {"SQL": "required", "Spark": "mentioned"}),
-        # An aside does not.
+        # A skill that heads a list, or an aside, does not.
+        ("Requirements\nPython:\nOO, and SQL", {"Python": "required", "SQL": "required"}),
         (
             "Requirements\nSQL\nNice to have: Spark\nPython",
             {"SQL": "required", "Spark": "preferred", "Python": "required"},
@@ -136,6 +141,24 @@ def test_evidence_lies_in_the_doc(nlp: Language, text: str) -> None:
         if ent._.evidence is not None:
             assert 0 <= ent._.evidence.start < ent._.evidence.end <= len(ent.doc)
             assert not set(LINE_BREAKS) & set(ent._.evidence.text)
+
+
+def test_the_law_does_not_hide_what_comes_after_it() -> None:
+    text = "We are an equal opportunity employer. " + "Really. " * 20 + "Requirements: SQL"
+    (verdict,) = judge(text, [(len(text) - 3, len(text))])
+    assert (verdict.requirement, verdict.section) == ("required", "requirements")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["SQL a plus ", "equal opportunity SQL\n", "Requirements: SQL ", "not SQL ", "no SQL, ", "Skills SQL (", "SQL"],
+)
+def test_time_is_linear(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    ents = [(place, place + 3) for place in range(text.index("SQL"), len(text) - 2, len(piece))]
+    started = time.process_time()
+    assert len(judge(text, ents)) == len(ents)
+    assert time.process_time() - started < 5
 
 
 def test_verdicts_survive_other_processes_docbin_and_disk(nlp: Language, tmp_path: Path) -> None:

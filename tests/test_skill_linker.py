@@ -133,6 +133,7 @@ LINKED = [
         ("matroeconomics", "TECHNICAL", None),
         ("", "TECHNICAL", None),
         ("•", "TECHNICAL", None),
+        (" 2016", "TECHNICAL", None),
         ("Python", "BUS", None),
         ("Python", "NO_SUCH_LABEL", None),
     ],
