@@ -85,7 +85,12 @@ def compare(
     if not results:
         raise bad_input(table, f"no row with {data!r}", "run experiments first")
     rows = [
-        (r.variant, r.seeds, f"{r.f1:.4f}", "-" if not i else f"{r.gain:+.4f}", "-" if not i else interval(r))
+        (
+            r.variant,
+            r.seeds,
+            f"{r.f1:.4f}",
+            *(("-", "-") if not i or r.gain != r.gain else (f"{r.gain:+.4f}", interval(r))),
+        )
         for i, r in enumerate(results)
     ]
     header = ("variant", "seeds", f"F1 on {data}", "gain", "95 % interval")
