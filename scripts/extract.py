@@ -14,7 +14,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections import deque
@@ -148,14 +147,13 @@ def main(
         if not bar.n:
             raise bad_input(source, "no post in it", f"see {rejects}" if rejected else "put posts in it")
         skills = write_output(results, output, view, spreadsheet)
+        for path in set(folder.iterdir()).difference(results if keep_parts else ()):
+            path.unlink()
+        if not keep_parts:
+            folder.rmdir()
         msg.good(f"{output}: {bar.n:,} posts, {skills:,} skills")
         if rejected:
             msg.warn(f"{rejects}: {rejected:,} that are no posts")
-        if keep_parts:
-            for path in set(folder.iterdir()).difference(results):
-                path.unlink()
-        else:
-            shutil.rmtree(folder)
     except OSError as error:
         remedy = "mend that and give the same command again: it goes on where it stopped"
         raise bad_input(error.filename or output, error.strerror or str(error), remedy) from None

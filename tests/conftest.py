@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import spacy
 import srsly
 import torch
@@ -193,3 +197,32 @@ def headless_chromium() -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], health: str, log: Path, seconds: float = 90) -> Iterator[int]:
+    """A server for as long as the block takes. Yields its process id once it answers at the address `health`."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    try:
+        end = time.monotonic() + seconds
+        while not answers(health):
+            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
+            time.sleep(0.2)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=1).ok
+    except requests.ConnectionError:
+        return False

@@ -1,9 +1,5 @@
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from spacy.language import Language
 from typer.testing import CliRunner
 
 from scripts.demo import app
 from scripts.posts import to_row
-from tests.conftest import LABELS, ROOT, headless_chromium, make_posts
+from tests.conftest import LABELS, free_port, headless_chromium, make_posts, running
 
 
 def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
@@ -36,30 +31,15 @@ def address(trained: Language, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("demo")
     trained.to_disk(folder / "model")
     (folder / "posts.jsonl").write_text("\n".join(map(as_json, make_posts())), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "scripts.demo", str(folder / "model"), "--examples", str(folder / "posts.jsonl")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(lambda: answers(address))
+    with running([*command, "--port", str(port)], f"{address}/_stcore/health", folder / "log"):
         yield address
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        process.wait(20)
 
 
 def as_json(post: Any) -> str:
     return json.dumps(to_row(post) | {"title": f"Post {post.id}"})
-
-
-def answers(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/_stcore/health", timeout=1).ok
-    except requests.ConnectionError:
-        return False
 
 
 def without_labels(text: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from scripts.doccano_server import DEFAULT_HOME, live_processes, manage
 from scripts.posts import utf16_offsets
 from scripts.serve import create_api
 from scripts.skill_ner import displacy_colors
-from tests.conftest import LABELS, ROOT, headless_chromium, make_examples, make_pipeline, make_posts, train
+from tests.conftest import LABELS, ROOT, free_port, headless_chromium, make_examples, make_pipeline, make_posts, train
 
 pytestmark = pytest.mark.slow
 
@@ -47,13 +46,6 @@ POST = make_posts(MARKED)[0].text
 def server_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "scripts.doccano_server", *arguments, "--home", str(home)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

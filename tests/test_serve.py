@@ -1,8 +1,12 @@
 import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import spacy
 from fastapi.testclient import TestClient
 from spacy.language import Language
@@ -10,6 +14,7 @@ from typer.testing import CliRunner
 
 from scripts import serve, skill_context, skill_linker  # noqa: F401 (registers the components)
 from scripts.posts import Unit
+from tests.conftest import free_port, make_posts, running
 
 TEXT = "Join us 🚀: we need Python and SQL."
 
@@ -124,3 +129,43 @@ def test_no_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(serve.app, [str(tmp_path / "none")])
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1 and "train one first" in result.stderr
+
+
+def memory_mb(process: int) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def hammer(address: str, posts: list[str], seconds: float) -> list[float]:
+    """Eight clients at once, for some seconds. Returns the seconds of each answer; all must be what one client gets."""
+    expected = [requests.post(f"{address}/extract", json={"text": post}).json()["results"] for post in posts]
+    end = time.monotonic() + seconds
+
+    def client(number: int) -> list[float]:
+        took: list[float] = []
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                place = (number + len(took)) % len(posts)
+                began = time.perf_counter()
+                answer = session.post(f"{address}/extract", json={"text": posts[place]}, timeout=60)
+                took.append(time.perf_counter() - began)
+                assert answer.status_code == 200, answer.text
+                labels = [[(e["start"], e["end"], e["label"]) for e in r["entities"]] for r in answer.json()["results"]]
+                assert labels == [[(e["start"], e["end"], e["label"]) for e in r["entities"]] for r in expected[place]]
+        return took
+
+    with ThreadPoolExecutor(8) as pool:
+        return [took for part in pool.map(client, range(8)) for took in part]
+
+
+@pytest.mark.slow
+def test_many_clients_at_once(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path / "model")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "scripts.serve", str(tmp_path / "model"), "--port", str(port)]
+    with running(command, f"{address}/health", tmp_path / "log") as process:
+        posts = [post.text for post in make_posts()]
+        hammer(address, posts, 3)
+        before = memory_mb(process)
+        assert len(hammer(address, posts, 10)) > 50
+        assert memory_mb(process) < 1.1 * before
