@@ -72,7 +72,7 @@ def test_what_a_user_sees(address: str, tmp_path: Path) -> None:
         shown = without_labels(all_of("div.entities")[0].text)
         assert without_labels(evil) in shown and without_labels("We pay $90k to $100k *net*.") in shown
         assert driver.title != "changed"
-        assert [button.text for button in all_of("[data-testid=stDownloadButton] button")] == ["CSV", "JSON"]
+        wait_for(lambda: [b.text for b in all_of("[data-testid=stDownloadButton] button")] == ["CSV", "JSON"])
 
         long = tmp_path / "long.txt"
         long.write_text("The bank offers lunch.\n" * 5_000 + "Build dashboards with Power BI.", encoding="utf-8")
@@ -82,8 +82,8 @@ def test_what_a_user_sees(address: str, tmp_path: Path) -> None:
         wait_for(lambda: all_of("[role=tab]"))[1].click()
         paste(0, "We need Python, SQL and machine learning.")
         paste(1, "Requirements:\ndata modelling in Snowflake")
-        heads = wait_for(lambda: [h.text for h in all_of("h3") if "(" in h.text])
-        assert len(heads) == 3 and "(0)" not in heads[1]
+        heads = wait_for(lambda: [head.text for head in all_of("h3") if "(" in head.text][2:])
+        assert "Only in the second" in heads[0] and "(0)" not in heads[0]
 
 
 def test_missing_streamlit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
