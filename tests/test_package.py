@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.conftest import LABELS, MARKED, ROOT, make_posts, write_annotations
 
 # A name of its own, so that a pipeline the user has installed stays.
 NAME = "skillner_e2e"
-STEPS = ["base", "convert", "adapt", "train", "evaluate", "report", "model_card", "package", "release_gate", "install"]
+STEPS = "base convert explore adapt train evaluate report model_card package release_gate install".split()
 
 
 class Project:
@@ -100,10 +101,10 @@ def test_a_second_run_skips_every_step(project: Project) -> None:
 def test_a_change_runs_what_depends_on_it_again(project: Project) -> None:
     config = project.folder / "configs" / "skill_ner.cfg"
     config.write_text(config.read_text().replace("dropout = 0.1", "dropout = 0.2"))
-    assert project.steps_run() == STEPS[3:]
+    assert project.steps_run() == STEPS[4:]
     path = project.folder / "corpus" / "annotations" / "sample.jsonl"
     path.write_text(path.read_text().replace("says 0 0 ", "claims 0 0 "))
-    assert project.steps_run()[:2] == ["convert", "adapt"]
+    assert project.steps_run()[:3] == ["convert", "explore", "adapt"]
     assert project.steps_run() == ["install"]
 
 
@@ -259,6 +260,14 @@ print(json.dumps([[id, e.start_char, e.end_char, e.label_] for doc, id in pairs 
 """
     expected = load_elsewhere(code, tmp_path)
     assert len(expected) > 10 and found == [expected, expected]
+
+
+def test_the_readme_shows_code_that_runs(project: Project, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### In Python")[2].partition("\n### ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2
+    code = "\n".join(blocks).replace("en_skillner", f"en_{NAME}")
+    assert load_elsewhere(f"{code}\nimport json; print(json.dumps(nlp.pipe_names))", tmp_path)[-1] == "doc_cleaner"
 
 
 def test_installing_the_same_wheel_again_does_nothing(project: Project) -> None:
