@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import psutil
 import pyarrow
 import pytest
 import spacy
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -27,6 +29,7 @@ from typer.testing import CliRunner, Result
 from scripts import extract
 from scripts.extract import SKILL, Extractor, Job, Part, Row, app, find_skills, fingerprint, load_pipeline, read_parts
 from scripts.sources import content_id
+from tests.conftest import ROOT
 
 TEXTS = ["Know SQL and Python.", "You are curious 😀, and know Excel.", "We have a cat."]
 POSTS: list[dict[str, Any]] = [{"id": f"p{i}", "title": "Analyst", "text": text} for i, text in enumerate(TEXTS)]
@@ -358,6 +361,26 @@ def sample(suffix: str) -> bytes:
         parquet.write_table(pyarrow.Table.from_pylist(POSTS), buffer)
         return buffer.getvalue()
     return b"".join(json.dumps(post).encode() + b"\n" for post in POSTS)
+
+
+def test_the_function_for_spark_does_what_the_docs_say(loaded: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = pytest.importorskip("pandas")
+    (code,) = re.findall(r"```python\n(.*?)spark\.conf", (ROOT / "docs" / "many_machines.md").read_text(), re.DOTALL)
+    monkeypatch.setitem(sys.modules, "en_skillner.extract", extract)
+    monkeypatch.setattr(spacy, "load", lambda name: loaded)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    frames = [pandas.DataFrame(POSTS[:2]), pandas.DataFrame(POSTS[2:])]
+    first, second = names["skills_of"](frames)
+    assert [part.split()[0] for part in names["COLUMNS"].split(", ")] == list(first.columns) == list(second.columns)
+    assert first[["id", "text"]].values.tolist() == [
+        ["p0", "SQL"],
+        ["p0", "Python"],
+        ["p1", "curious"],
+        ["p1", "Excel"],
+    ]
+    assert second.empty
 
 
 def workers_of(process: psutil.Process, name: str = "") -> list[psutil.Process]:
