@@ -21,9 +21,10 @@ from wasabi import msg
 from scripts.cli import BadInput, Fault, bad_input, new_app, reports_bad_input
 from scripts.doccano_api import Doccano, Example, Project, Row, connect, file_name
 from scripts.doccano_server import DEFAULT_HOME, Home
+from scripts.extract import load_pipeline
 from scripts.near_duplicates import cluster
 from scripts.posts import Post, Unit, parse_post, read_posts, read_rows, utf16_offsets, write_jsonl
-from scripts.serve import load_pipeline, model_name, score_of
+from scripts.serve import model_name, score_of
 from scripts.skill_ner import lines_of
 
 # Posts in one upload: few enough that an interruption leaves little to settle.

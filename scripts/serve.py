@@ -2,10 +2,8 @@
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
-import spacy
 import typer
 import uvicorn
 from fastapi import FastAPI
@@ -17,7 +15,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, reports_bad_input
+from scripts.cli import new_app, reports_bad_input
+from scripts.extract import load_pipeline
 from scripts.posts import Unit, utf16_offsets
 
 MOST_TEXTS = 64
@@ -40,18 +39,6 @@ def main(
     nlp = load_pipeline(model)
     msg.good(f"{model_name(nlp)} answers at http://{host}:{port}/extract; /docs describes it")
     uvicorn.run(create_api(nlp), host=host, port=port, log_level="warning")
-
-
-def load_pipeline(model: str) -> Language:
-    """A pipeline from a folder or an installed package. Raises BadInput if there is none."""
-    if Path(model).is_dir():
-        # Only a folder needs it: a package brings its own.
-        from scripts import skill_ner  # noqa: F401
-    try:
-        return spacy.load(model)
-    except OSError as error:
-        what = f"no pipeline can be loaded ({str(error).splitlines()[0]})"
-        raise bad_input(model, what, "train one first: spacy project run all") from None
 
 
 class Request(BaseModel):

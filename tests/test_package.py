@@ -1,5 +1,6 @@
 """The workflow as a user runs it: from a few posts to a wheel that works elsewhere, and nothing done twice."""
 
+import csv
 import json
 import os
 import shutil
@@ -180,6 +181,29 @@ import json, spacy
 print(json.dumps(spacy.load("en_{NAME}")({MARKED[0]!r})._.trf_data))
 """
     assert load_elsewhere(code, tmp_path) is None
+
+
+def test_the_package_is_a_command(project: Project, tmp_path: Path) -> None:
+    """It extracts from another folder, without the project."""
+    posts = [post.model_dump(include={"id", "text"}) for post in make_posts()]
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
+    command = [sys.executable, "-m", f"en_{NAME}", "posts.jsonl", "--output", "skills.csv"]
+    found = []
+    for options in ([], ["--n-process", "2"]):
+        done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / "skills.csv").open(encoding="utf-8", newline="") as file:
+            found.append(
+                [[row["id"], int(row["start"]), int(row["end"]), row["label"]] for row in csv.DictReader(file)]
+            )
+    code = f"""
+import json, spacy
+nlp = spacy.load("en_{NAME}")
+pairs = nlp.pipe([(post["text"], post["id"]) for post in {posts!r}], as_tuples=True)
+print(json.dumps([[id, e.start_char, e.end_char, e.label_] for doc, id in pairs for e in doc.ents]))
+"""
+    expected = load_elsewhere(code, tmp_path)
+    assert len(expected) > 10 and found == [expected, expected]
 
 
 def test_installing_the_same_wheel_again_does_nothing(project: Project) -> None:

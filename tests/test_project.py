@@ -38,7 +38,7 @@ def test_a_cached_command_depends_on_every_script_it_runs(command: dict[str, Any
         name = todo.pop()
         needed.add(f"scripts/{name}")
         source = (ROOT / "scripts" / name).read_text(encoding="utf-8")
-        imported = {f"{m}.py" for m in re.findall(r"^from scripts\.(\w+) import", source, re.MULTILINE)}
+        imported = {f"{m}.py" for m in re.findall(r"^from (?:scripts)?\.(\w+) import", source, re.MULTILINE)}
         for names in re.findall(r"^from scripts import ([\w, ]+)", source, re.MULTILINE):
             imported |= {f"{part.strip()}.py" for part in names.split(",")}
         todo |= {name for name in imported if f"scripts/{name}" not in needed}
@@ -57,7 +57,8 @@ def test_every_script_has_a_use() -> None:
     text = (ROOT / "project.yml").read_text(encoding="utf-8") + README
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")}
     for path in sources:
-        used = any(f"scripts.{path.stem} import" in s or f"import {path.stem}" in s for s in sources.values())
+        ways = (f"from scripts.{path.stem} import", f"from .{path.stem} import", f"import {path.stem}")
+        used = any(way in source for way in ways for source in sources.values())
         assert path.stem == "__init__" or used or f"scripts.{path.stem} " in " ".join(text.split()), path
 
 
