@@ -370,15 +370,16 @@ def read_result(path: Path) -> Iterator[Row]:
 
 def write_rejects(results: list[Path], path: Path) -> int:
     """Write what is no post, or no file if there is nothing. Returns how many there are."""
-    count = 0
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        for result in results:
-            rejects = next(read_result(result))["rejects"]
-            file.writelines(to_json(reject) + "\n" for reject in rejects)
-            count += len(rejects)
-    if not count:
-        path.unlink()
-    return count
+    rejects = [to_json(reject) + "\n" for result in results for reject in next(read_result(result))["rejects"]]
+    if not rejects:
+        path.unlink(missing_ok=True)
+        return 0
+    # First into the folder of the parts: what a killed run leaves goes with it.
+    whole = results[0].with_name(path.name)
+    with replacing(whole) as beside:
+        beside.write_text("".join(rejects), encoding="utf-8", newline="\n")
+    whole.replace(path)
+    return len(rejects)
 
 
 def write_output(results: list[Path], output: Path, view: View, spreadsheet: bool) -> int:
@@ -404,7 +405,6 @@ def write_output(results: list[Path], output: Path, view: View, spreadsheet: boo
                 else:
                     yield from ({**fields, "id": post["id"], **skill} for skill in skills)
 
-    # First into the folder of the parts: what a killed run leaves goes with it.
     whole = results[0].with_name(output.name)
     with replacing(whole) as beside:
         write_table(beside, rows(), columns, output.suffix, spreadsheet)
