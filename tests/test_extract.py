@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from pyarrow import parquet
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.tokens.underscore import Underscore
+from tqdm import tqdm
 from typer.testing import CliRunner, Result
 
 from scripts import extract
@@ -277,11 +279,16 @@ def test_killed_anywhere_it_goes_on(loaded: Language, tmp_path: Path, monkeypatc
     output = tmp_path / "out" / "skills.csv"
     output.parent.mkdir()
     fork = multiprocessing.get_context("fork")
-    command = ["stub", str(source), "--n-process", "1", "--output"]
+    command = ["stub", str(source), "--n-process", "1", "--output", str(output)]
+
+    def run() -> None:
+        # The lock that tqdm has shares all forks: killed with it, one would hold up all others, and the tests.
+        tqdm.set_lock(threading.RLock())
+        app(command)
 
     def run_for(seconds: float | None) -> bool:
         """Run so long, then kill it. Returns whether it was through."""
-        process = fork.Process(target=app, args=([*command, str(output)],))
+        process = fork.Process(target=run)
         process.start()
         process.join(seconds)
         process.kill()
