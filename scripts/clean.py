@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,14 +16,14 @@ from typing import Annotated, Any, NamedTuple
 import ftfy
 import py3langid
 import typer
-from datasketch import LeanMinHash, MinHashLSH
+from datasketch import LeanMinHash
 from ftfy.fixes import unescape_html
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 from tqdm import tqdm
 from wasabi import msg
 
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input
-from scripts.near_duplicates import PERMUTATIONS, shingles, sketch
+from scripts.near_duplicates import Index, shingles, sketch
 from scripts.posts import write_jsonl
 from scripts.sources import Record, Reject, is_broken, read_source
 
@@ -139,7 +140,7 @@ def clean_posts(items: Iterable[Record | Reject], settings: Settings, report: Re
     """Yield the posts that are left as {"id", other fields, "cluster", "text"}; `report` is kept along.
 
     `cluster` is the id of the first post that is like it, its own if there is none. An id that another post has already
-    gets a number behind it. Of the posts that went by, only ids and hashes stay in memory.
+    gets a number behind it. Of the posts that went by, only ids stay in memory.
     """
     duplicates = Duplicates(settings)
     ids: Counter[str] = Counter()
@@ -444,16 +445,17 @@ def fits(text: str, settings: Settings, report: Report) -> bool:
 class Duplicates:
     """Finds texts that are like one before.
 
-    A text is compared with the first of each cluster alone: so all its members are like the one that is kept, and
-    memory grows with what is kept, by about 9 KB a post.
+    A text is compared with the first of each cluster alone: so all its members are like the one that is kept. What went
+    by is in temporary files: memory stays flat.
     """
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.clusters: dict[bytes, str] = {}
-        self.firsts: list[tuple[str, LeanMinHash]] = []
-        # At its own threshold the index finds half of the pairs only (see near_duplicates.cluster).
-        self.index = MinHashLSH(threshold=settings.similarity - 0.2, num_perm=PERMUTATIONS, hashfunc=short_hash)
+        self.file = sqlite3.connect("")
+        self.file.execute("CREATE TABLE texts (digest BLOB PRIMARY KEY, cluster TEXT) WITHOUT ROWID")
+        self.file.execute("CREATE TABLE firsts (number INTEGER PRIMARY KEY, id TEXT, sketch BLOB)")
+        # At its own threshold it finds half of the pairs only.
+        self.index = Index(settings.similarity - 0.2)
 
     def find(self, id: str, text: str, report: Report) -> str | None:
         """The id of the first post that this one is like, or None: then it is the first of its own cluster.
@@ -463,28 +465,30 @@ class Duplicates:
         digest = blake2b(text.encode(), digest_size=16).digest()
         like = None
         if Rule.duplicates in self.settings.rules:
-            like = self.clusters.get(digest)
+            row = self.file.execute("SELECT cluster FROM texts WHERE digest = ?", [digest]).fetchone()
+            like = row and row[0]
             report.count(Rule.duplicates, like is not None)
         if like is None and Rule.near_duplicates in self.settings.rules:
             like = self.nearest(id, text)
             report.count(Rule.near_duplicates, like is not None)
-        self.clusters.setdefault(digest, like or id)
+        self.file.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", [digest, like or id])
         return like
 
     def nearest(self, id: str, text: str) -> str | None:
-        own = LeanMinHash(sketch(shingles(text)))
-        alike = ((own.jaccard(self.firsts[number][1]), -number) for number in self.index.query(own))
-        best, number = max(alike, default=(0, 0))
+        own = sketch(shingles(text))
+        best, nearest = 0.0, None
+        for number in self.index.query(own):
+            select = "SELECT id, sketch FROM firsts WHERE number = ?"
+            first, content = self.file.execute(select, [number]).fetchone()
+            if (similarity := own.jaccard(LeanMinHash.deserialize(content))) > best:
+                best, nearest = similarity, first
         if best >= self.settings.similarity:
-            return self.firsts[-number][0]
-        self.index.insert(len(self.firsts), own)
-        self.firsts.append((id, own))
+            return nearest
+        content = bytearray(own.bytesize())
+        own.serialize(content)
+        done = self.file.execute("INSERT INTO firsts (id, sketch) VALUES (?, ?)", [id, content])
+        self.index.insert(done.lastrowid or 0, own)
         return None
-
-
-def short_hash(band: bytes) -> bytes:
-    """The key of a band of a MinHash in 8 bytes instead of 20 and more."""
-    return blake2b(band, digest_size=8).digest()
 
 
 # The report
