@@ -183,6 +183,16 @@ ASKS = re.compile(
     r"ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
     r"strong|excellent|solid|proven|demonstrated|outstanding|exceptional|superior|highly)\b"
 )
+# What duties begin with, where no heading says that they are duties.
+TASKS = (
+    "act adhere administer advise analyse analyze assess assist author automate build coach collaborate collect "
+    "communicate conduct configure contribute coordinate create define deliver design develop document drive elicit "
+    "ensure escalate establish evaluate facilitate foster gather guide identify implement improve integrate lead "
+    "leverage maintain manage mentor migrate monitor optimise optimize oversee own participate partner perform prepare "
+    "promote provide quantify recommend represent respond serve summarize supervise support track train translate "
+    "troubleshoot tune utilize work"
+).split()
+TASK = re.compile(rf"\W*(?:{'|'.join(TASKS)})(?:e?s)?\b(?! (?:experience|skills))")
 DUTY = re.compile(
     r"(?:\byou'll|\byou would| will)\b(?! (?:need|have|bring|possess|be (?:an?|able|familiar|proficient|experienced)))|"
     r"\bresponsible for\b"
@@ -434,10 +444,17 @@ def presumed(lowered: str, sentence: Offsets, zone: Zone) -> Verdict:
     if section in SILENT or SECTIONS.get(section or "", "mentioned") != "mentioned":
         return Verdict(SECTIONS[str(section)], section, zone.heading)
     words = lowered[slice(*sentence)]
-    if section == "responsibilities" and not ASKS.match(words):
+    asks = ASKS.match(words)
+    if section == "responsibilities" and not asks:
         return Verdict("mentioned", section, zone.heading)
     is_duty = bool(DUTY.search(words) or GAINED.search(words))
     is_employer = bool(EMPLOYER.match(words))
+    if section in (None, "role") and not is_duty and not is_employer:
+        # What the job is about runs on into duties and requirements where a post has few headings.
+        if TASK.match(words):
+            return Verdict("mentioned", "responsibilities", None)
+        if asks:
+            return Verdict("required", "requirements", (sentence[0] + asks.start(), sentence[0] + asks.end()))
     if not is_duty:
         for match in WANT.finditer(lowered, *sentence):
             if match.lastindex == 1 or not (is_employer or section == "company"):

@@ -108,6 +108,19 @@ def test_sentences(nlp: Language, text: str, expected: dict[str, str]) -> None:
     assert said(nlp, text) == expected
 
 
+@pytest.mark.parametrize("heading", ["", "About the role\n"])
+def test_duties_and_requirements_without_a_heading(nlp: Language, heading: str) -> None:
+    doc = nlp(heading + "- Build reports in Excel\n- Develops models in Python.\n- Strong SQL\nKnowledge of Spark")
+    found = {ent.text: (ent._.requirement, ent._.section) for ent in doc.ents}
+    duty, must = ("mentioned", "responsibilities"), ("required", "requirements")
+    assert found == {"Excel": duty, "Python": duty, "SQL": must, "Spark": must}
+
+
+def test_what_the_role_is_about_stays_it(nlp: Language) -> None:
+    (ent,) = nlp("About the role\nThe analyst lives and breathes Tableau.").ents
+    assert (ent._.requirement, ent._.section) == ("mentioned", "role")
+
+
 @pytest.mark.parametrize(
     "text",
     [
