@@ -39,7 +39,8 @@ def links(judgements: Judgements, posts: Posts, skills: Skills) -> None:
     index = Index(table)
     by_id = {post.id: post for post in read_posts([posts], {row.label for row in table})}
     verdicts: Counter[str] = Counter()
-    for row in read_judgements(judgements, by_id):
+    rows = read_judgements(judgements, by_id)
+    for row in rows:
         post = by_id[row["post"]]
         labels = [span.label for span in post.spans if (span.start, span.end) == (row["start"], row["end"])]
         if not labels:
@@ -51,6 +52,7 @@ def links(judgements: Judgements, posts: Posts, skills: Skills) -> None:
         f"precision {verdicts['right'] / max(linked, 1):.3f}, coverage {linked / max(verdicts.total(), 1):.3f} of "
         f"{verdicts.total()} entities ({', '.join(f'{verdict} {count}' for verdict, count in verdicts.most_common())})"
     )
+    print_agreement(rows, "verdict")
     if verdicts["changed"]:
         msg.warn("links that changed since must be judged again")
     spans = [(post.text[span.start : span.end], span.label) for post in by_id.values() for span in post.spans]
@@ -83,6 +85,7 @@ def context(
     for name in ("requirement", "section"):
         right = sum(row[name] == getattr(verdict, name) for row, verdict in pairs)
         msg.good(f"{name}: {right / max(len(pairs), 1):.3f} of {len(pairs)} right")
+        print_agreement(rows, name)
     kinds = sorted({row["requirement"] for row in rows})
     counts = Counter((row["requirement"], verdict.requirement) for row, verdict in pairs)
     table = [(kind, *(counts[kind, other] for other in kinds)) for kind in kinds]
@@ -126,6 +129,17 @@ def without(index: Index, words: Collection[str]) -> Iterator[None]:
     for word in words:
         index.known.add(word)
         insort(index.vocabulary[word[:PREFIX]], word)
+
+
+def print_agreement(rows: Sequence[dict[str, Any]], name: str) -> None:
+    """Say how far a second judge, who did not see the first one's judgements, agrees."""
+    seconds = Counter((row[name], row["second"][name]) for row in rows if "second" in row)
+    if seconds:
+        same = sum(count for (first, second), count in seconds.items() if first == second)
+        others = ", ".join(
+            f"{first} / {second} {count}" for (first, second), count in seconds.most_common() if first != second
+        )
+        msg.info(f"{name}: a second judge agrees on {same / seconds.total():.3f} ({others or 'all'})")
 
 
 def digest(answer: str | None) -> str | None:

@@ -24,13 +24,15 @@ def skills(tmp_path: Path) -> Path:
 
 def test_links(write_rows: Callable[..., Path], skills: Path) -> None:
     judged = [
-        {"post": "a", "start": 0, "end": 5, "verdict": "right", "answer": digest("Microsoft Excel")},
-        {"post": "a", "start": 7, "end": 12, "verdict": "none", "answer": None},
+        {"post": "a", "start": 0, "end": 5, "verdict": "right", "answer": digest("Microsoft Excel")}
+        | {"second": {"verdict": "wrong"}},
+        {"post": "a", "start": 7, "end": 12, "verdict": "none", "answer": None, "second": {"verdict": "none"}},
     ]
     arguments = ["--posts", str(write_rows(POST)), "--skills", str(skills)]
     result = CliRunner().invoke(app, ["links", str(write_rows(*judged, name="judged.jsonl")), *arguments])
     assert result.exit_code == 0, result.output
     assert "precision 1.000, coverage 0.500 of 2 entities" in result.output
+    assert "a second judge agrees on 0.500 (right / wrong 1)" in result.output
     skills.write_text(SKILLS.replace("Microsoft", "MS"), encoding="utf-8")
     result = CliRunner().invoke(app, ["links", str(write_rows(*judged, name="judged.jsonl")), *arguments])
     assert "changed 1" in result.output and "must be judged again" in result.output
