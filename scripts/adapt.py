@@ -25,6 +25,8 @@ from transformers import (
     DistilBertTokenizerFast,
     PreTrainedTokenizerFast,
     Trainer,
+    TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -42,6 +44,8 @@ WINDOW = 128
 HELD_OUT = 0.1
 HEAD = ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")
 HEAD_LEARN_RATE = 1e-3
+# Share of the steps that train the head alone.
+HEAD_FIRST = 0.5
 IGNORE = -100
 
 app = new_app("Adapt the encoder to job posts.")
@@ -239,6 +243,14 @@ class Collator:
         return (draw < probability) & (words >= 0)
 
 
+class HeadFirst(TrainerCallback):
+    """Leaves the encoder as it is while the head learns: what a head that begins at random sends back would only spoil
+    what the encoder knows (Kumar et al. 2022)."""
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        kwargs["model"].distilbert.requires_grad_(state.global_step >= HEAD_FIRST * state.max_steps)
+
+
 class MaskedTrainer(Trainer):
     """Trainer that computes the vocabulary's logits for masked pieces alone: half the work of a step."""
 
@@ -311,7 +323,9 @@ def fit(
     )
     # Trainer calls PyTorch by a name that is deprecated: nothing a user can mend.
     warnings.filterwarnings("ignore", message="`torch.cpu.amp.autocast", category=FutureWarning)
-    trainer = MaskedTrainer(model=model, args=arguments, train_dataset=windows, data_collator=collate)
+    trainer = MaskedTrainer(
+        model=model, args=arguments, train_dataset=windows, data_collator=collate, callbacks=[HeadFirst()]
+    )
     trainer.train(resume_from_checkpoint=last)
 
 

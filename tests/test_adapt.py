@@ -132,6 +132,18 @@ def test_no_epochs_leave_the_encoder_as_it_is(tiny_encoder: Path, corpus: Path, 
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_the_head_learns_first(
+    tiny_encoder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapt, "HEAD_FIRST", 1.0)
+    assert run(tiny_encoder, corpus, tmp_path / "encoder", "--epochs", "1").exit_code == 0
+    one, other = (
+        DistilBertForMaskedLM.from_pretrained(path).state_dict() for path in (tiny_encoder, tmp_path / "encoder")
+    )
+    changed = {key for key in one if not torch.equal(one[key], other[key])}
+    assert changed and all(key.startswith(adapt.HEAD) for key in changed)
+
+
 def test_a_killed_run_goes_on_from_its_checkpoint(
     tiny_encoder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
