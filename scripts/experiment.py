@@ -77,11 +77,20 @@ def compare(
     table: Annotated[Path, typer.Argument(help="JSONL file of `run`")],
     plot: Annotated[Path | None, typer.Option(help="image file to draw the comparison to")] = None,
     data: Annotated[str, typer.Option(help="test or gold")] = "test",
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="name of one to compare, by default all; may be repeated, and the first is the yardstick"),
+    ] = None,
 ) -> None:
     """Print the variants side by side: mean F1 over the seeds, and the difference from the first of them with its 95 %
     interval, by a paired bootstrap over posts."""
     require_built(table)
-    results = summarise([row for row in srsly.read_jsonl(table) if data in row], data)
+    found = [row for row in srsly.read_jsonl(table) if data in row]
+    known = dict.fromkeys(row["variant"] for row in found)
+    for name in variant or ():
+        if name not in known:
+            raise bad_input(table, f"no variant {name!r} with {data!r}", f"use {'; '.join(known) or 'another table'}")
+    results = summarise([row for name in variant or known for row in found if row["variant"] == name], data)
     if not results:
         raise bad_input(table, f"no row with {data!r}", "run experiments first")
     rows = [

@@ -37,6 +37,10 @@ def test_a_row_for_each_seed_and_a_comparison(corpus: Path, tiny_encoder: Path, 
     result = CliRunner().invoke(app, ["compare", str(table), "--plot", str(corpus / "plot.png")])
     assert result.exit_code == 0 and "opened 2 times" in result.output, result.output
     assert (corpus / "plot.png").read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(app, ["compare", str(table), "--variant", "half", "--variant", "all"])
+    assert result.exit_code == 0 and result.output.index("half") < result.output.index("all ")
+    result = CliRunner().invoke(app, ["compare", str(table), "--variant", "third"])
+    assert result.exit_code == 1 and "no variant 'third'" in result.output
     result = CliRunner().invoke(app, ["compare", str(corpus / "none.jsonl")])
     assert result.exit_code == 1 and "no such file or folder" in result.output
 
