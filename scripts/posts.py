@@ -105,7 +105,7 @@ def read_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int, dict[str, 
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.append(Fault(path, number, f"invalid JSON: {error}", "one JSON object a line"))
             continue
         if not isinstance(row, dict):

@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +56,10 @@ def main(
     paths = {"train": str(train_path), "dev": str(dev_path), "encoder": str(encoder)}
     if precision not in skill_ner.PRECISIONS:
         raise bad_input("--precision", f"{precision!r} is none", f"use one of {', '.join(skill_ner.PRECISIONS)}")
+    if precision == "int8" and not (find_spec("onnx") and find_spec("onnxruntime")):
+        raise bad_input("--precision", "int8 needs two more packages", "run: pip install onnx onnxruntime")
+    if precision == "int8" and gpu_id >= 0:
+        raise bad_input("--precision", "int8 is for the CPU", "use bfloat16 on a GPU")
     encoder_settings = {"transformer": {"model": {"precision": precision}}}
     overrides = {"paths": paths, "system": {"seed": seed}, "components": encoder_settings}
     settings = training_config(config, overrides, epochs)

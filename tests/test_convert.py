@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
@@ -132,3 +134,33 @@ def test_real_posts_align_without_a_reject(tmp_path: Path) -> None:
 def test_the_shipped_corpus_aligns_without_a_reject(tmp_path: Path) -> None:
     result = convert(ROOT / "corpus" / "annotations", output=tmp_path, options=("--strict",))
     assert result.exit_code == 0, result.output
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+SPANS = st.lists(st.tuples(st.integers(-2, 30), st.integers(-2, 30), st.sampled_from(LABELS)), max_size=3)
+ROW = st.fixed_dictionaries(
+    {"text": st.text(st.characters(codec=None), max_size=30) | ANYTHING, "label": SPANS | ANYTHING},
+    optional={"id": ANYTHING, "job": ANYTHING, "entities": ANYTHING, "relations": ANYTHING},
+)
+LINE = (ROW | ANYTHING).map(lambda row: json.dumps(row).encode()) | st.binary(max_size=60) | st.just(b"[" * 3000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lines=st.lists(LINE, max_size=3), utf16=st.booleans())
+def test_whatever_a_file_holds_it_is_converted_or_refused_line_by_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], utf16: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    good = {"id": "mine", "text": "Know SQL.", "label": [[5, 8, "TECHNOLOGY"]]}
+    (folder / "posts.jsonl").write_bytes(b"\n".join([json.dumps(good).encode(), *lines]))
+    options = ("--split", "1,0,0", *(("--unit", "utf16") if utf16 else ()))
+    result = convert(folder / "posts.jsonl", output=folder / "out", options=options)
+    if result.exit_code:
+        assert isinstance(result.exception, SystemExit) and not (folder / "out").exists()
+        assert all(line.startswith("✘ ") for line in result.stderr.split("\n")[:-1])
+    else:
+        assert "mine" in [doc.user_data["id"] for doc in docs_of(folder / "out")["train"]]

@@ -9,6 +9,8 @@ import pytest
 import requests
 import spacy
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spacy.language import Language
 from typer.testing import CliRunner
 
@@ -109,6 +111,30 @@ def test_broken_characters(client: TestClient) -> None:
     answer = client.post("/extract", content=b'{"text": "half \\ud83d"}', headers=headers)
     assert answer.status_code == 422 and "unicode string" in answer.text
     assert client.post("/extract", content=b'{"text": ', headers=headers).status_code == 422
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+BODY = ANYTHING | st.dictionaries(st.sampled_from(["text", "texts", "unit", "more"]), ANYTHING, max_size=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=BODY.map(lambda body: json.dumps(body).encode()) | st.binary(max_size=60) | st.just(b"[" * 3000))
+def test_whatever_is_posted_is_answered(client: TestClient, body: bytes) -> None:
+    answer = client.post("/extract", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 422)
+    assert "results" in answer.json() if answer.status_code == 200 else "detail" in answer.json()
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(st.text(max_size=60), max_size=4), unit=st.sampled_from(Unit))
+def test_any_text_is_read(client: TestClient, texts: list[str], unit: Unit) -> None:
+    results = found(client, texts=[f"SQL {text} Python" for text in texts], unit=unit)
+    assert len(results) == len(texts)
+    assert all("SQL" in {entity["text"] for entity in entities} for entities in results)
 
 
 def test_body_limit(client: TestClient) -> None:

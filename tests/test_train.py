@@ -81,11 +81,14 @@ def test_a_failed_run_keeps_the_old_pipeline(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".model-checkpoints"]
 
 
-def test_missing_input_is_one_clear_line(corpus: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_line(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(corpus, tmp_path / "none", tmp_path / "model", CONFIG)
     assert result.exit_code == 1 and f"{tmp_path / 'none'}: no such file or folder" in result.output
     result = run(corpus, corpus, tmp_path / "model", CONFIG, precision="int3")
     assert result.exit_code == 1 and "--precision: 'int3' is none" in result.output
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    result = run(corpus, corpus, tmp_path / "model", CONFIG, precision="int8")
+    assert result.exit_code == 1 and "int8 needs two more packages" in result.output
 
 
 def test_a_killed_run_goes_on_and_ends_as_it_would_have(
