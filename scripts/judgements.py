@@ -1,4 +1,4 @@
-"""Measure the linker and the context of skills: against judgements by hand of posts that are not distributed, and the
+"""Measure the linker and the context of skills: against judgements, made one by one, of posts that are not distributed, and the
 linker's threshold on its table."""
 
 import hashlib
