@@ -1,5 +1,5 @@
-"""Measure the linker and the context of skills: against judgements, made one by one, of posts that are not distributed, and the
-linker's threshold on its table."""
+"""Measure the linker and the context of skills against judgements, made one by one, of posts that are not distributed,
+and the linker's threshold on its table."""
 
 import hashlib
 from bisect import insort
