@@ -117,15 +117,18 @@ def main(
     report = Report()
     items = chain.from_iterable(read_source(path, text_column, id_column) for path in inputs)
     rows = clean_posts(tqdm(items, desc="cleaning", unit="post", leave=False), settings, report)
-    # An output that has posts is not replaced by one that has none.
-    first = next(rows, None)
-    if first is not None:
-        write_jsonl(output, chain([first], rows))
-    if rejects is not None:
-        write_jsonl(rejects, (reject._asdict() for reject in report.rejects))
-    if summary is not None:
-        with replacing(summary) as beside:
-            beside.write_text(json.dumps(figures(report), indent=2) + "\n", encoding="utf-8")
+    try:
+        # An output that has posts is not replaced by one that has none.
+        first = next(rows, None)
+        if first is not None:
+            write_jsonl(output, chain([first], rows))
+        if rejects is not None:
+            write_jsonl(rejects, (reject._asdict() for reject in report.rejects))
+        if summary is not None:
+            with replacing(summary) as beside:
+                beside.write_text(json.dumps(figures(report), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise bad_input(error.filename or output, error.strerror or str(error), "mend that and clean again") from None
     print_table(report)
     if report.rejects:
         place, what = report.rejects[0]
@@ -234,7 +237,7 @@ HIDDEN = frozenset("-comment head iframe noscript script select style svg templa
 # Only what nobody writes for anything else: "<5 years", "C++ <3", List<String> and <title> are text.
 MARKUP = re.compile(
     r"</?(?:br|p|div|span|ul|ol|li|h[1-6]|strong|em|font|html|body|script|style|hr|table|tbody|tr|td|th|pre|img"
-    r"|blockquote)(?:\s[^<>]*)?/?>|</[abiu]>|<a\s[^<>]*href[^<>]*>",
+    r"|blockquote)(?:\s[^<>]*)?/?>|</[abiu]>|<a\s(?=[^<>]*href)[^<>]*+>",
     re.IGNORECASE,
 )
 

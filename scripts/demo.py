@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from spacy.util import is_package
 
 from scripts.cli import bad_input, new_app, reports_bad_input
 
@@ -25,6 +26,10 @@ def main(
     """Serve the page at http://127.0.0.1:PORT until it is stopped."""
     if find_spec("spacy_streamlit") is None:
         raise bad_input("demo", "needs Streamlit", "pip install -r requirements-apps.txt")
+    if not Path(model).is_dir() and not is_package(model):
+        raise bad_input(model, "no such folder, and no such package is installed", "run: spacy project run all")
+    if not examples.exists():
+        raise bad_input(examples, "no such file or folder", "give posts to choose from: --examples")
     options = {
         "server.address": "127.0.0.1",
         "server.port": port,

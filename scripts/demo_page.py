@@ -4,6 +4,7 @@ Streamlit runs this file from top to bottom for each thing a user does.
 """
 
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,18 @@ def pipeline(model: str) -> Language:
     return load_pipeline(model)
 
 
+@st.cache_resource
+def lock() -> threading.Lock:
+    """All who look at the page share the pipeline, which is no use to two threads at once."""
+    return threading.Lock()
+
+
 @st.cache_data(show_spinner="Reading …", max_entries=20)
 def skills_in(model: str, text: str) -> list[Row]:
     """The skills of a text, with the words that stand there as `skill` where there is no canonical name."""
-    (skills,) = find_skills(pipeline(model), [text])
+    nlp = pipeline(model)
+    with lock(), nlp.memory_zone():
+        (skills,) = find_skills(nlp, [text])
     return [row | {"skill": row["skill"] or row["text"]} for row in skills]
 
 
@@ -55,7 +64,7 @@ def text_input(name: str, examples: dict[str, str]) -> str:
     file = st.file_uploader("or a text file", type=["txt", "md"], key=f"{name}-file")
     text = examples.get(chosen, "")
     if file is not None:
-        text = file.getvalue().decode("utf-8", errors="replace")
+        text = file.getvalue().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
     text = st.text_area("or paste one", value=text, height=220, key=f"{name}-{chosen}-{file and file.file_id}")
     if len(text) > MOST_CHARACTERS:
         st.warning(f"Only the first {MOST_CHARACTERS:,} characters are read.")

@@ -21,10 +21,10 @@ from wasabi import msg
 from scripts.cli import BadInput, Fault, bad_input, new_app, reports_bad_input
 from scripts.doccano_api import Doccano, Example, Project, Row, connect, file_name
 from scripts.doccano_server import DEFAULT_HOME, Home
-from scripts.extract import load_pipeline
+from scripts.extract import load_pipeline, value_of
 from scripts.near_duplicates import cluster
 from scripts.posts import Post, Unit, parse_post, read_posts, read_rows, utf16_offsets, write_jsonl
-from scripts.serve import model_name, told
+from scripts.serve import model_name
 from scripts.skill_ner import lines_of
 
 # Posts in one upload: few enough that an interruption leaves little to settle.
@@ -249,7 +249,7 @@ def suggest(nlp: Language, posts: Sequence[Post]) -> Iterator[Suggestion]:
                 docs = list(nlp.pipe([post.text for post in batch], disable=["doc_cleaner"]))
                 suggestions = [
                     Suggestion(
-                        [(ent.start_char, ent.end_char, ent.label_, told(ent, "score")) for ent in doc.ents], value
+                        [(ent.start_char, ent.end_char, ent.label_, value_of(ent, "score")) for ent in doc.ents], value
                     )
                     for doc, value in zip(docs, uncertainty(nlp, docs), strict=True)
                 ]

@@ -29,7 +29,7 @@ from scripts.check_corpus import two_labels
 from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
 from scripts.convert import SPLITS
 from scripts.describe import lines_of
-from scripts.html_page import grid, page, plot, png, table
+from scripts.html_page import grid, literal, page, plot, png, table
 from scripts.near_duplicates import THRESHOLD, cluster
 from scripts.posts import Post, Span, read_posts
 from scripts.skill_ner import displacy_colors
@@ -399,7 +399,7 @@ def draw_most_frequent(posts: Sequence[Post], label: str) -> Plot:
     in_posts = Counter({skill: count for skill, count in post_counts(posts).items() if skill[1] == label})
     mentions = mention_counts(posts)
     top = in_posts.most_common(MOST_FREQUENT)
-    names = [shorten(spelling[phrase]) for (phrase, _), _ in top]
+    names = [literal(shorten(spelling[phrase])) for (phrase, _), _ in top]
     figure = Figure(figsize=(3.9, 0.9 + 0.17 * len(top)))
     axes = figure.subplots()
     heights = [count for _, count in top]
@@ -476,7 +476,7 @@ def draw_together(posts: Sequence[Post]) -> list[Plot]:
     pairs = numpy.tri(len(phrases), k=-1, dtype=bool) & (expected >= LEAST_EXPECTED)
     if not pairs.any():
         return []
-    names = [shorten(spelling[phrase], 22) for phrase in phrases]
+    names = [literal(shorten(spelling[phrase], 22)) for phrase in phrases]
     # No lift is drawn beyond the ends of the scale, so a pair that never stands together needs no logarithm of zero.
     lift = numpy.where(pairs | pairs.T, numpy.maximum(observed / expected, 2.0**-LIFT), 1)
     order = leaves_list(linkage(pdist(numpy.log2(lift)), "average", optimal_ordering=True))

@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -192,11 +193,18 @@ def labels_of(nlp: Language, names: str) -> Collection[str]:
 
 
 def fingerprint(nlp: Language) -> str:
-    """A hash of the pipeline's files: a name and a version do not tell one training from the next."""
+    """A hash of the pipeline's files and code: a name and a version do not tell one training from the next, nor do
+    weights what the components make of them."""
     assert nlp.path is not None
-    files = sorted(path for path in nlp.path.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(nlp.path).as_posix()} {sha256(path)}\n" for path in files)
+    modules = {type(component).__module__ for _, component in nlp.pipeline if is_ours(component)} | {__name__}
+    files = {path.relative_to(nlp.path).as_posix(): path for path in nlp.path.rglob("*") if path.is_file()}
+    files |= {path.name: path for path in (Path(sys.modules[name].__file__ or "") for name in modules)}
+    lines = (f"{name} {sha256(path)}\n" for name, path in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def is_ours(component: Any) -> bool:
+    return not type(component).__module__.startswith(("spacy", "builtins"))
 
 
 # Reading

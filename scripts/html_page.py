@@ -107,6 +107,11 @@ def grid(parts: Iterable[str]) -> Markup:
     return Markup('<div class="grid">{}</div>').format(Markup("\n").join(parts))
 
 
+def literal(text: str) -> str:
+    """Text of the data for a plot: matplotlib takes what stands between two dollar signs for a formula."""
+    return text.replace("$", r"\$")
+
+
 def png(figure: Figure) -> bytes:
     """The figure, sharp on screens of two device pixels a pixel."""
     buffer = io.BytesIO()

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 from wasabi import msg
 
-from scripts.cli import bad_input, new_app, replacing, reports_bad_input, require_built
-from scripts.html_page import grid, page, plot, png, table
+from scripts.cli import bad_input, new_app, replacing, reports_bad_input
+from scripts.html_page import grid, literal, page, plot, png, table
 from scripts.posts import read_rows
 from scripts.skill_ner import displacy_colors
 
@@ -90,7 +90,10 @@ def main(
     least: Annotated[int, typer.Option(min=1, help="posts that a skill, pair or group must have to be listed")] = 5,
 ) -> None:
     """Write OUTPUT/insights.html and a CSV of each table."""
-    require_built(skills)
+    if not skills.exists():
+        raise bad_input(skills, "no such file", "run first: spacy project run extract . --vars.input POSTS")
+    if since and not is_month(since):
+        raise bad_input("--since", f"{since!r} is no month", "write it as 2026-07")
     columns = [name.strip() for name in group.split(",") if name.strip()]
     posts = read_extraction(skills, columns, date)
     counts = Counter(skill for post in posts for skill in post.skills)
@@ -104,7 +107,7 @@ def main(
     since = since or (months[(len(months) + 1) // 2] if len(months) > 1 else "")
     trends = count_trends(posts, listed, since) if since else []
     tables["trends"] = [trend_row(trend) for trend in trends]
-    tables["by_month"] = month_rows(posts, months, counts)
+    tables["months"] = month_rows(posts, months, counts)
     files = {f"{name}.csv": to_csv(HEADERS.get(name, GROUP_HEADER), rows) for name, rows in tables.items()}
     files["insights.html"] = render(posts, columns, tables, pairs, trends, since, counts)
     for name, text in files.items():
@@ -117,7 +120,7 @@ HEADERS = {
     "skills": ("skill", "label", "posts", "share", "required in"),
     "pairs": ("skill", "other", "posts", "lift"),
     "trends": ("skill", "label", "before", "since", "change", "low", "high"),
-    "by_month": ("month", "skill", "posts", "share"),
+    "months": ("month", "skill", "posts", "share"),
 }
 GROUP_HEADER = ("group", "skill", "label", "posts", "share", "times the average")
 
@@ -294,7 +297,7 @@ def draw_skills(top: Sequence[tuple[Skill, int]], posts: int) -> bytes:
     figure = Figure(figsize=(7, 0.5 + 0.22 * len(top)), layout="constrained")
     axes = figure.subplots()
     colors = displacy_colors()
-    names = [skill.name for skill, _ in top]
+    names = [literal(skill.name) for skill, _ in top]
     shares = [100 * count / posts for _, count in top]
     axes.barh(range(len(top)), shares, color=[colors.get(skill.label, "#cccccc") for skill, _ in top])
     axes.set_yticks(range(len(top)), names, fontsize=8)
@@ -316,15 +319,16 @@ def draw_groups(posts: Sequence[Post], number: int, top: Sequence[tuple[Skill, i
     figure = Figure(figsize=(7, 2 + 0.22 * len(skills)), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", aspect="auto", vmin=0)
-    axes.set_yticks(range(len(skills)), [skill.name for skill in skills], fontsize=8)
-    names = [f"{name[:24]} ({size})" for name, size in sizes]
+    axes.set_yticks(range(len(skills)), [literal(skill.name) for skill in skills], fontsize=8)
+    names = [literal(f"{name[:24]} ({size})") for name, size in sizes]
     axes.set_xticks(range(len(sizes)), names, fontsize=8, rotation=45, ha="right")
     figure.colorbar(picture, label="% of posts")
     return png(figure)
 
 
 def draw_graph(pairs: Sequence[Pair], counts: Counter[Skill]) -> bytes:
-    """The strongest pairs of the most frequent skills, at distances that follow the graph's (Kamada and Kawai 1989)."""
+    """The strongest pairs of the most frequent skills, as far apart as there are lines between them (Kamada and
+    Kawai 1989)."""
     frequent = {skill for skill, _ in ordered(counts)[: 2 * TOP]}
     graph = networkx.Graph()
     for pair in pairs:
@@ -338,7 +342,7 @@ def draw_graph(pairs: Sequence[Pair], counts: Counter[Skill]) -> bytes:
     for part in parts:
         width = len(part) ** 0.5
         layout = (
-            networkx.kamada_kawai_layout(graph.subgraph(part), scale=width / 2)
+            networkx.kamada_kawai_layout(graph.subgraph(part), weight=None, scale=width / 2)
             if len(part) > 2
             else {skill: numpy.array([0.0, number]) for number, skill in enumerate(sorted(part))}
         )
@@ -353,7 +357,7 @@ def draw_graph(pairs: Sequence[Pair], counts: Counter[Skill]) -> bytes:
     sizes = [30 + 600 * counts[skill] / max(counts.values()) for skill in graph]
     fills = [colors.get(skill.label, "#cccccc") for skill in graph]
     networkx.draw_networkx_nodes(graph, places, ax=axes, node_size=sizes, node_color=fills)
-    networkx.draw_networkx_labels(graph, places, {skill: skill.name for skill in graph}, font_size=8, ax=axes)
+    networkx.draw_networkx_labels(graph, places, {skill: literal(skill.name) for skill in graph}, font_size=8, ax=axes)
     return png(figure)
 
 
@@ -366,7 +370,7 @@ def draw_trends(trends: Sequence[Trend]) -> bytes:
         axes.plot([100 * trend.low, 100 * trend.high], [place, place], color="#1f77b4" if sure else "#bbbbbb")
         axes.plot(100 * trend.change, place, "o", markersize=4, color="#1f77b4" if sure else "#bbbbbb")
     axes.axvline(0, color="#888888", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [trend.skill.name for trend in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [literal(trend.skill.name) for trend in shown], fontsize=8)
     axes.set_xlabel("percentage points")
     return png(figure)
 

@@ -19,9 +19,7 @@ from scripts.cli import BadInput, Fault, bad_input, new_app, reports_bad_input, 
 from scripts.package import read_skills
 from scripts.posts import read_posts, read_rows
 from scripts.skill_context import judge
-from scripts.skill_linker import PREFIX, Index, Row, words_of
-
-THRESHOLD = 0.88
+from scripts.skill_linker import PREFIX, THRESHOLD, Index, Row, words_of
 
 app = new_app("Measure links, requirements and the linker's threshold.")
 

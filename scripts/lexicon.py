@@ -62,13 +62,16 @@ def read_lexicon(path: Path, labels: Collection[str]) -> list[Entry]:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise bad_input(path, f"cannot be read: {error}", "give a CSV file in UTF-8") from None
-    reader = csv.reader(io.StringIO(content, newline=""))
-    if next(reader, None) != HEADER:
+    try:
+        rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+    except csv.Error as error:
+        raise bad_input(path, f"invalid CSV: {error}", "close every quote in the line that opens it") from None
+    if rows[:1] != [HEADER]:
         raise bad_input(path, f"the header is not {','.join(HEADER)}", "name the columns in the first line", 1)
     entries: list[Entry] = []
     faults: list[Fault] = []
     owners: dict[str, Entry] = {}
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(HEADER) or not row[0]:
             faults.append(Fault(path, number, f"{len(row)} fields", f"give {len(HEADER)}, the first not empty"))
             continue

@@ -30,6 +30,8 @@ found = [[(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents] for do
 pathlib.Path(output).write_text(json.dumps(found))
 """
 
+UNUSABLE = "not released; mend what it says and package again"
+
 Found = list[set[tuple[int, int, str]]]
 
 app = new_app("Compare a new release with the one before.")
@@ -52,6 +54,11 @@ def main(
     too many words of the contrast set for what they are not. Else keep it as the current one, and the one before as
     the previous one."""
     require_built(wheel, test, metrics)
+    before = current_wheel(released)
+    if before is not None and sha256(before) == sha256(wheel):
+        write_figures(report, {"wheel": wheel.name, "before": before.name, "same": True})
+        msg.info("this wheel is the current release already")
+        return
     contrast = json.loads(metrics.read_text(encoding="utf-8"))["contrast"]["accuracy"]
     if contrast < min_contrast:
         what = f"{contrast:.4f} of the contrast set right, less than {min_contrast}"
@@ -59,25 +66,36 @@ def main(
             remedy = f"{metrics} lists the sentences it got wrong; add posts with such words"
             raise bad_input(wheel, f"{what}: not released", remedy)
         msg.warn(f"{what}: released all the same")
-    before = current_wheel(released)
+    figures: dict[str, Any] = {"wheel": wheel.name, "before": before and before.name}
     if before is None:
-        figures: dict[str, Any] = {"wheel": wheel.name, "before": None}
+        extract(wheel, ["Know SQL."], UNUSABLE)
         msg.info("no release before this one: nothing to compare with")
-    elif sha256(before) == sha256(wheel):
-        figures = {"wheel": wheel.name, "before": before.name, "same": True}
-        msg.info("this wheel is the current release already")
+    elif pipeline_identity(before) == pipeline_identity(wheel):
+        msg.info("the pipeline is the current release's, only what is said of it has changed")
     else:
-        figures = {"wheel": wheel.name, "before": before.name} | compare(before, wheel, test, samples, seed)
+        figures |= compare(before, wheel, test, samples, seed)
         judge(figures, wheel, accept)
         keep(before, released / "previous")
         msg.info(f"to go back: python -m scripts.install {released / 'previous' / before.name}")
     keep(wheel, released / "current")
-    with replacing(report) as beside:
-        beside.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_figures(report, figures)
 
 
 def current_wheel(released: Path) -> Path | None:
     return next((released / "current").glob("*.whl"), None)
+
+
+def pipeline_identity(wheel: Path) -> set[tuple[str, int]]:
+    """Names and checksums of the files of the pipeline: all but the model card and the wheel's own records."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = archive.infolist()
+    described = ("README.md", "METADATA", "RECORD")
+    return {(file.filename, file.CRC) for file in files if not file.filename.endswith(described)}
+
+
+def write_figures(report: Path, figures: dict[str, Any]) -> None:
+    with replacing(report) as beside:
+        beside.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def keep(wheel: Path, folder: Path) -> None:
@@ -92,8 +110,8 @@ def compare(before: Path, after: Path, test: Path, samples: int, seed: int) -> d
     docs = list(DocBin().from_disk(test).get_docs(spacy.blank("en").vocab))
     texts = [doc.text for doc in docs]
     old, new = (
-        [counts(keys_of(doc), found) for doc, found in zip(docs, extract(wheel, texts), strict=True)]
-        for wheel in (before, after)
+        [counts(keys_of(doc), found) for doc, found in zip(docs, extract(wheel, texts, remedy), strict=True)]
+        for wheel, remedy in ((before, "remove it to release without a comparison"), (after, UNUSABLE))
     )
     old_f1, new_f1 = (f1(*(int(column) for column in numpy.array(parts).sum(axis=0))) for parts in (old, new))
     return {
@@ -105,8 +123,8 @@ def compare(before: Path, after: Path, test: Path, samples: int, seed: int) -> d
     }
 
 
-def extract(wheel: Path, texts: Sequence[str]) -> Found:
-    """The entities that the pipeline in the wheel finds. Raises BadInput if it cannot be run."""
+def extract(wheel: Path, texts: Sequence[str], remedy: str) -> Found:
+    """The entities that the pipeline in the wheel finds. Raises BadInput, with this remedy, if it cannot be run."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         with zipfile.ZipFile(wheel) as archive:
@@ -116,7 +134,7 @@ def extract(wheel: Path, texts: Sequence[str]) -> Found:
         done = subprocess.run([sys.executable, "-c", EXTRACT, *arguments], cwd=place, capture_output=True, text=True)
         if done.returncode:
             what = f"the pipeline cannot be run: {(done.stderr.strip().splitlines() or ['killed'])[-1]}"
-            raise bad_input(wheel, what, "remove the wheel to release without a comparison")
+            raise bad_input(wheel, what, remedy)
         found = json.loads((place / "found.json").read_text())
     return [{(start, end, label) for start, end, label in ents} for ents in found]
 

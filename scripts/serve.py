@@ -12,12 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spacy.language import Language
-from spacy.tokens import Doc
 from wasabi import msg
 
 from scripts.cli import new_app, reports_bad_input
-from scripts.extract import load_pipeline
+from scripts.extract import find_skills, load_pipeline
 from scripts.posts import Unit, utf16_offsets
+from scripts.tables import Row
 
 MOST_TEXTS = 64
 MOST_CHARACTERS = 100_000
@@ -98,16 +98,19 @@ def create_api(nlp: Language) -> FastAPI:
         )
 
     @api.get("/health")
-    def health() -> dict[str, Any]:
+    async def health() -> dict[str, Any]:
         """Whether the service is up, and what it recognises."""
+        # Not among the threads that wait for the pipeline: it answers however many do.
         return {"status": "ok", "model": name, "labels": labels_of(nlp)}
 
     @api.post("/extract")
     def extract(request: Request) -> Response:
         """The skills of one text or several."""
         # The memory zone gives back the strings of these texts.
+        texts = request.all_texts()
         with lock, nlp.memory_zone():
-            results = [to_result(doc, request.unit) for doc in nlp.pipe(request.all_texts())]
+            found = zip(texts, find_skills(nlp, texts), strict=True)
+            results = [to_result(text, skills, request.unit) for text, skills in found]
         return Response(model=name, unit=request.unit, results=results)
 
     return api
@@ -121,25 +124,10 @@ def labels_of(nlp: Language) -> Sequence[str]:
     return sorted({label for labels in nlp.pipe_labels.values() for label in labels})
 
 
-def to_result(doc: Doc, unit: Unit) -> Result:
-    offsets = utf16_offsets(doc.text) if unit is Unit.utf16 else range(len(doc.text) + 1)
-    return Result(
-        entities=[
-            Entity(
-                start=offsets[ent.start_char],
-                end=offsets[ent.end_char],
-                label=ent.label_,
-                text=ent.text,
-                **{name: told(ent, name) for name in ("score", "skill", "requirement", "section")},
-            )
-            for ent in doc.ents
-        ]
-    )
-
-
-def told(ent: Any, name: str) -> Any:
-    """What the pipeline says of an entity, None if it has nothing to say."""
-    return ent._.get(name) if ent.has_extension(name) else None
+def to_result(text: str, skills: Sequence[Row], unit: Unit) -> Result:
+    offsets = utf16_offsets(text) if unit is Unit.utf16 else range(len(text) + 1)
+    places = ({"start": offsets[skill["start"]], "end": offsets[skill["end"]]} for skill in skills)
+    return Result(entities=[Entity(**skill | place) for skill, place in zip(skills, places, strict=True)])
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ VERSION = re.compile(r"\s+(?:v(?:ersion)?\.?\s*)?(?:(?:19|20)\d\d|\d+(?:\.\w+)+)
 SHORTEST_MISSPELT = 8
 # Its first letters must be right: in them words differ that mean different things ("macro", "micro").
 PREFIX = 3
+# How like a known word an unknown one must be: see SkillLinker.
+THRESHOLD = 0.88
 
 
 class Row(NamedTuple):
@@ -93,7 +95,7 @@ Span.set_extension("skill", getter=canonical, force=True)
     "skill_linker",
     assigns=["token.ent_kb_id", "span._.skill"],
     requires=["doc.ents", "token.ent_type"],
-    default_config={"threshold": 0.88},
+    default_config={"threshold": THRESHOLD},
 )
 def create_skill_linker(nlp: Language, name: str, threshold: float) -> "SkillLinker":
     return SkillLinker(nlp.vocab, name, threshold=threshold)
@@ -111,7 +113,7 @@ class SkillLinker:
     # Surfaces that are remembered.
     LIMIT = 100_000
 
-    def __init__(self, vocab: Vocab, name: str = "skill_linker", *, threshold: float = 0.88):
+    def __init__(self, vocab: Vocab, name: str = "skill_linker", *, threshold: float = THRESHOLD):
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold ({threshold}) must be above 0 and at most 1")
         self.vocab = vocab
@@ -178,9 +180,9 @@ def read_table(path: Path) -> list[Row]:
 
 def parse_table(text: str, path: str) -> list[Row]:
     """The skills of a table; columns that it has besides are not read. Raises BadTable with every fault: a missing
-    column, a row with too few or too many fields, a spelling of two skills that have the same label."""
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
+    column, a row with too few or too many fields, a quote left open, a spelling of two skills of the same label."""
+    numbered = numbered_rows(text, path)
+    _, header = next(numbered, (1, []))
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         what = f"no column {', '.join(missing)}"
@@ -189,25 +191,39 @@ def parse_table(text: str, path: str) -> list[Row]:
     rows: list[Row] = []
     faults: list[Fault] = []
     owners: dict[tuple[str, str], str] = {}
-    for fields in filter(None, reader):
+    for number, fields in numbered:
         if len(fields) != len(header):
             what = f"{len(fields)} fields instead of {len(header)}"
-            faults.append(Fault(path, reader.line_num, what, "put a field that has a comma in quotes"))
+            faults.append(Fault(path, number, what, "put a field that has a comma in quotes"))
             continue
         skill, label, aliases = (fields[place].strip() for place in places)
         if not skill or not label:
-            faults.append(Fault(path, reader.line_num, "no skill or no label", "give both"))
+            faults.append(Fault(path, number, "no skill or no label", "give both"))
             continue
         row = Row(skill, label, tuple(filter(None, map(str.strip, aliases.split("|")))))
         for spelling in row.spellings:
             other = owners.setdefault((folded(spelling), label), skill)
             if other != skill:
                 what = f"{spelling!r} is a spelling of {other!r} and {skill!r}, both {label}"
-                faults.append(Fault(path, reader.line_num, what, "keep it in one"))
+                faults.append(Fault(path, number, what, "keep it in one"))
         rows.append(row)
     if faults:
         raise BadTable(faults)
     return rows
+
+
+def numbered_rows(text: str, path: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV that are not blank, each with the line that it begins in. Raises BadTable if it is none."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:
+        fault = Fault(path, number, f"invalid CSV: {error}", "close every quote in the line that opens it")
+        raise BadTable([fault]) from None
 
 
 def write_table(table: Iterable[Row]) -> str:

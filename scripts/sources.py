@@ -63,6 +63,8 @@ def read_source(path: Path, text_column: str = "text", id_column: str = "id") ->
             yield from read_file(path / file, file.as_posix(), text_column, id_column)
         except BadInput as error:
             yield from (Reject(str(fault.path), f"{fault.what} ({fault.remedy})") for fault in error.faults)
+        except OSError as error:
+            yield Reject(str(path / file), error.strerror or str(error))
 
 
 def read_file(path: Path, name: str, text_column: str, id_column: str) -> Iterator[Record | Reject]:

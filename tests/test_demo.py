@@ -90,3 +90,10 @@ def test_missing_streamlit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.demo.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["en_skillner", "--examples", "x.jsonl"])
     assert result.exit_code == 1 and "requirements-apps.txt" in result.output
+
+
+def test_what_is_missing_is_said_before_the_page_opens(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path / "none"), "--examples", str(tmp_path)])
+    assert result.exit_code == 1 and "no such package is installed" in result.output
+    result = CliRunner().invoke(app, [str(tmp_path), "--examples", str(tmp_path / "none.jsonl")])
+    assert result.exit_code == 1 and "none.jsonl: no such file or folder" in result.output

@@ -27,7 +27,7 @@ from spacy.tokens.underscore import Underscore
 from tqdm import tqdm
 from typer.testing import CliRunner, Result
 
-from scripts import extract
+from scripts import extract, skill_context
 from scripts.extract import SKILL, Extractor, Job, Part, Row, app, find_skills, fingerprint, load_pipeline, read_parts
 from scripts.sources import content_id
 from tests.conftest import ROOT
@@ -270,6 +270,18 @@ def test_another_training_has_another_fingerprint(stub: Path, tmp_path: Path) ->
     ruler.add_patterns([{"label": "SOFT", "pattern": "kind"}])
     nlp.to_disk(tmp_path / "other")
     assert fingerprint(load_pipeline(str(tmp_path / "other"))) != fingerprint(nlp)
+
+
+def test_other_rules_have_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("skill_context")
+    nlp.to_disk(tmp_path / "model")
+    nlp = load_pipeline(str(tmp_path / "model"))
+    before = fingerprint(nlp)
+    edited = tmp_path / "skill_context.py"
+    edited.write_text((ROOT / "scripts" / "skill_context.py").read_text(encoding="utf-8") + "# another rule\n")
+    monkeypatch.setattr(skill_context, "__file__", str(edited))
+    assert fingerprint(nlp) != before
 
 
 def test_killed_anywhere_it_goes_on(loaded: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import csv
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scripts.insights import Share, app, difference_interval
+from scripts import insights
+from scripts.insights import Pair, Share, Skill, app, difference_interval, draw_graph
 
 
 def skill(name: str, label: str = "TECHNOLOGY", **more: Any) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def test_tables_count_posts_not_mentions(write_rows: Callable[..., Path], tmp_pa
     # SQL stands in every post: with it nothing goes together more often than by chance.
     assert all("SQL" not in row for row in read(output / "pairs.csv"))
     assert read(output / "trends.csv")[0][:5] == ["<dbt>", "TECHNOLOGY", "0.0", "1.0", "1.0"]
-    assert ["2026-01", "SQL", "2", "1.0"] in read(output / "by_month.csv")
+    assert ["2026-01", "SQL", "2", "1.0"] in read(output / "months.csv")
     page = (output / "insights.html").read_text(encoding="utf-8")
     assert "&lt;dbt&gt;" in page and "<dbt>" not in page
     assert "No column &#39;country&#39;" in page
@@ -63,6 +65,40 @@ def test_a_row_a_skill_is_refused_with_the_remedy(write_rows: Callable[..., Path
     result = run(write_rows({"id": "a", "start": 0, "end": 3, "label": "BUS"}), tmp_path / "out")
     assert result.exit_code == 1 and ":1: " in result.output and "--per post" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["$60% - $80%", "$100K - $150K", "$_$"])
+def test_dollars_are_no_formula(write_rows: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    posts = [{"id": str(i), "role": name, "skills": [skill(name), skill("SQL"), skill("R")]} for i in range(6)]
+    other = [{"id": str(i), "role": "b", "skills": [skill("Excel")]} for i in range(6, 12)]
+    result = run(write_rows(*posts, *other), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_what_goes_together_stands_together() -> None:
+    a, b, c = (Skill(name, "TECHNOLOGY") for name in "abc")
+    drawn: dict[Skill, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(insights.networkx, "draw_networkx_nodes", lambda graph, places, **_: drawn.update(places))
+        # The pair of a and b is far stronger than that of b and c: it must not be drawn farther apart for it.
+        draw_graph([Pair(a, b, 9, 16.0), Pair(b, c, 9, 1.1)], Counter({a: 9, b: 9, c: 9}))
+    strong, weak = (sum((drawn[one] - drawn[other]) ** 2) for one, other in ((a, b), (b, c)))
+    assert strong <= 1.1 * weak
+
+
+def test_months_as_a_group_keep_their_table(write_rows: Callable[..., Path], tmp_path: Path) -> None:
+    posts = [row | {"month": row["date"][:7]} for row in rows()]
+    arguments = [str(write_rows(*posts)), "--output", str(tmp_path / "out"), "--group", "month", "--least", "1"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert len(read(tmp_path / "out" / "by_month.csv")[0]) == 6 and len(read(tmp_path / "out" / "months.csv")[0]) == 4
+
+
+def test_a_month_that_is_none_is_refused(write_rows: Callable[..., Path], tmp_path: Path) -> None:
+    for month in ("2026-7", "07/2026"):
+        result = run(write_rows(*rows()), tmp_path / "out", "--since", month)
+        assert result.exit_code == 1 and f"--since: '{month}' is no month" in result.output
+    result = run(tmp_path / "none.jsonl", tmp_path / "out")
+    assert result.exit_code == 1 and "no such file" in result.output
 
 
 def test_nothing_found_is_said(write_rows: Callable[..., Path], tmp_path: Path) -> None:

@@ -87,6 +87,12 @@ def test_what_is_no_lexicon(path: Path) -> None:
         assert result.exit_code == 1 and message in result.output
 
 
+def test_a_quote_left_open_swallows_nothing(path: Path) -> None:
+    path.write_text(SKILLS + 'SQL,TECHNOLOGY,"Sequel,\nTableau,TECHNOLOGY,,\n', encoding="utf-8")
+    with pytest.raises(BadInput, match="invalid CSV"):
+        read_lexicon(path, LABELS)
+
+
 def test_the_shipped_lexicon_is_valid_and_large() -> None:
     entries = read_lexicon(ROOT / "corpus" / "skills.csv", LABELS)
     sizes = {label: sum(entry.label == label for entry in entries) for label in LABELS}

@@ -93,6 +93,37 @@ def test_gate(wheels: tuple[Path, Path], gold_posts: Path, metrics: Path, tmp_pa
     assert figures["f1"] > figures["f1_before"] and figures["difference_interval_95"][0] > 0
     assert kept("previous") == bad.read_bytes()
 
+    described = tmp_path / good.name
+    described.write_bytes(good.read_bytes())
+    with zipfile.ZipFile(described, "a") as archive:
+        archive.writestr("en_gated/README.md", "now with figures")
+    code, output = gate(described)
+    assert code == 0 and "only what is said of it" in output
+    assert kept("current") == described.read_bytes()
+    assert kept("previous") == bad.read_bytes(), "another card does not take away the pipeline to go back to"
+
+    metrics.write_text('{"contrast": {"accuracy": 0.5}}')
+    code, output = gate(described)
+    assert code == 0, "what is released already is not refused"
+
+
+def test_broken_wheel(gold_posts: Path, wheels: tuple[Path, Path], metrics: Path, tmp_path: Path) -> None:
+    broken = tmp_path / wheels[0].name
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("en_gated/__init__.py", "raise RuntimeError('no')")
+    options = [
+        "--released",
+        str(tmp_path / "released"),
+        "--test",
+        str(gold_posts),
+        "--report",
+        str(tmp_path / "r.json"),
+    ]
+    options += ["--metrics", str(metrics), "--min-contrast", "0.92"]
+    result = CliRunner().invoke(release_gate.app, [str(broken), *options])
+    assert result.exit_code == 1 and "RuntimeError: no (not released" in result.stderr
+    assert not (tmp_path / "released").exists()
+
 
 def test_broken_wheel_before(wheels: tuple[Path, Path], gold_posts: Path, metrics: Path, tmp_path: Path) -> None:
     (tmp_path / "released" / "current").mkdir(parents=True)

@@ -181,6 +181,7 @@ def test_a_table_of_ones_own(nlp: Language, tmp_path: Path) -> None:
         ("skill,label,aliases\nJava,TECHNOLOGY\n", ":2: 2 fields instead of 3"),
         ("skill,label,aliases\nJava,,\n", ":2: no skill or no label"),
         ("skill,label,aliases\nJava,T,\nGo,T,JAVA\n", ":3: 'JAVA' is a spelling of 'Java' and 'Go', both T (keep it"),
+        ('skill,label,aliases\nR,T,\nJava,T,"JVM\nGo,T,\nC,T,\n', ":3: invalid CSV"),
         ("", ":1: no column"),
         (b"skill,label,aliases\n\xff\xff,T,\n", "cannot be read: 'utf-8'"),
         (None, "No such file"),

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 import sys
 from datetime import datetime
 from decimal import Decimal
@@ -58,6 +60,25 @@ def test_a_bad_file_of_a_folder_does_not_stop_the_others(tmp_path: Path) -> None
     write(tmp_path / "b.jsonl", POSTS)
     reject, *records = read_source(tmp_path)
     assert isinstance(reject, Reject) and reject.place.endswith("a.csv") and "--text-column" in reject.what
+    assert [record.id for record in records if isinstance(record, Record)] == ["a", "b"]
+
+
+def test_nor_does_one_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.jsonl", POSTS)
+    write(tmp_path / "b.jsonl", POSTS)
+    open_path = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "a.jsonl":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_path(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    reject, *records = read_source(tmp_path)
+    assert isinstance(reject, Reject) and (reject.place, reject.what) == (
+        str(tmp_path / "a.jsonl"),
+        "Permission denied",
+    )
     assert [record.id for record in records if isinstance(record, Record)] == ["a", "b"]
 
 
