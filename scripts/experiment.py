@@ -103,7 +103,7 @@ def compare(
         for i, r in enumerate(results)
     ]
     header = ("variant", "seeds", f"F1 on {data}", "gain", "95 % interval")
-    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"), max_col=60)
     print(f"real posts were opened {sum('gold' in row for row in srsly.read_jsonl(table))} times in all")
     if plot is not None:
         draw(results, data, plot)
@@ -194,13 +194,15 @@ def interval(result: Result) -> str:
 def draw(results: Sequence[Result], data: str, path: Path) -> None:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 1 + 0.4 * len(results)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 1 + 0.4 * len(results)), layout="constrained")
     for place, result in enumerate(reversed(results)):
         error = [[result.gain - result.low], [result.high - result.gain]]
         axes.errorbar(result.gain, place, xerr=error, fmt="o", capsize=3, color="#1f77b4")
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_yticks(range(len(results)), [f"{r.variant} ({r.f1:.3f})" for r in reversed(results)])
-    axes.set_xlabel(f"difference in strict F1 on {data} from {results[0].variant!r}, 95 % interval over posts")
+    axes.locator_params(axis="x", nbins=5)
+    axes.margins(y=0.3 / len(results))
+    axes.set_xlabel(f"strict F1 on {data}: difference from the first\n(95 % interval, paired bootstrap over posts)")
     with replacing(path) as beside:
         figure.savefig(beside, format=path.suffix[1:], dpi=130)
     pyplot.close(figure)

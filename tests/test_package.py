@@ -265,7 +265,7 @@ print(json.dumps([[id, e.start_char, e.end_char, e.label_] for doc, id in pairs 
 def test_the_readme_shows_code_that_runs(project: Project, tmp_path: Path) -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### In Python")[2].partition("\n### ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code = "\n".join(blocks).replace("en_skillner", f"en_{NAME}")
     assert load_elsewhere(f"{code}\nimport json; print(json.dumps(nlp.pipe_names))", tmp_path)[-1] == "doc_cleaner"
 
