@@ -142,7 +142,7 @@ def report(medians: dict[str, Measured], share: dict[str, float], growth: list[d
         for name, m in medians.items()
     ]
     header = ("", "words/s", f"{OURS} is × as fast", "of matrix peak", "peak MB", "load s")
-    msg.table(table, header=header, divider=True, aligns=("l", "r", "r", "r", "r", "r"))
+    msg.table(table, header=header, divider=True, aligns=("l", "r", "r", "r", "r", "r"), max_col=60)
     streams = [(f"{g['posts']:,}", f"{1000 * g['seconds_per_post']:.1f}", f"{g['peak_mb']:,.0f}") for g in growth]
     msg.table(streams, header=("posts", "ms a post", "peak MB"), divider=True, aligns=("r", "r", "r"))
 
