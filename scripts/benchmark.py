@@ -321,7 +321,7 @@ def hugging_face_pipeline(task: Task, precision: str, window: int, stride: int, 
     from transformers import pipeline
 
     model, tokenizer = token_classifier(task)
-    tokenizer.model_max_length = window
+    tokenizer.model_max_length = min(window, model.config.max_position_embeddings)
     classify = pipeline(
         "token-classification",
         model=model.to(getattr(torch, precision)),

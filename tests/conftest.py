@@ -16,6 +16,7 @@ import requests
 import spacy
 import srsly
 import torch
+from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.training import Example
 from transformers import DistilBertConfig, DistilBertForMaskedLM, DistilBertTokenizerFast
@@ -32,6 +33,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).parent.parent
 LABELS = ["TECHNOLOGY", "TECHNICAL", "BUS", "SOFT"]
+# What a file or a request may hold, halves of surrogate pairs too.
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
 
 MARKED = [
     "We need {{Python|T}}, {{SQL|T}} and {{machine learning|M}}.\nYou are {{curious|S}} and know {{budgeting|B}}.",

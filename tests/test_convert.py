@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from scripts.convert import app, assign_splits, blank_pipeline, place, to_doc
 from scripts.posts import Post
-from tests.conftest import LABELS, ROOT, make_posts
+from tests.conftest import ANYTHING, LABELS, ROOT, make_posts
 
 REAL = ROOT.parent / "shared" / "real" / "dev.jsonl"
 SPLIT = (0.7, 0.15, 0.15)
@@ -136,11 +136,6 @@ def test_the_shipped_corpus_aligns_without_a_reject(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
 SPANS = st.lists(st.tuples(st.integers(-2, 30), st.integers(-2, 30), st.sampled_from(LABELS)), max_size=3)
 ROW = st.fixed_dictionaries(
     {"text": st.text(st.characters(codec=None), max_size=30) | ANYTHING, "label": SPANS | ANYTHING},

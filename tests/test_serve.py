@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from scripts import serve, skill_context, skill_linker  # noqa: F401 (registers the components)
 from scripts.posts import Unit
-from tests.conftest import free_port, make_posts, running
+from tests.conftest import ANYTHING, free_port, make_posts, running
 
 TEXT = "Join us 🚀: we need Python and SQL."
 
@@ -113,11 +113,6 @@ def test_broken_characters(client: TestClient) -> None:
     assert client.post("/extract", content=b'{"text": ', headers=headers).status_code == 422
 
 
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
 BODY = ANYTHING | st.dictionaries(st.sampled_from(["text", "texts", "unit", "more"]), ANYTHING, max_size=3)
 
 
