@@ -28,23 +28,25 @@ SECTIONS = {
 }
 # In them "bonus" and "required by law" ask for nothing.
 SILENT = frozenset(["benefits", "legal"])
+# In them a line such as "You have worked with:" introduces a list of theirs.
+ASKED = frozenset(["requirements", "preferred", "education"])
 
 # Headings
 
 # A short line made of these words and fillers alone is a heading. The first row that has one of its words tells what it
 # heads: "preferred skills" are preferred, "about the role" is about the role.
 ROWS = """
-preferred: preferred desired desirable optional bonus nice plus pluses extra extras helpful helps beneficial advantage
-preferred: advantages advantageous asset assets love
+preferred: preferred preferable desired desirable optional bonus bonuses nice plus pluses extra extras helpful helps
+preferred: beneficial advantage advantages advantageous asset assets love
 legal: eeo equal equity diversity inclusion disclaimer accommodation accommodations privacy
 benefits: benefits perks compensation salary pay rewards remuneration package offer offers provide give get deal join
 responsibilities: responsibilities responsibility responsible duties accountabilities tasks functions deliverables
 company: company organization organisation firm employer agency client culture values story
-requirements: ksas requirements requirement qualifications skills skill knowledge abilities ability competencies
-requirements: competences attributes characteristics profile background expertise essentials essential credentials
-requirements: qualities capabilities traits prerequisites required mandatory minimum must must-have must-haves musts
-requirements: criteria need needs bring look looking should ask seek require experience person candidate candidates
-requirements: takes like hope
+requirements: ksas requirements requirement qualifications skills skill skillset skillsets knowledge abilities ability
+requirements: competencies competences attributes characteristics profile background expertise essentials essential
+requirements: credentials qualities capabilities traits prerequisites required mandatory minimum must must-have
+requirements: must-haves musts criteria need needs bring look looking should ask seek require experience person someone
+requirements: candidate candidates takes like hope
 education: education educational degree degrees certifications certification license licenses licensure
 details: location schedule hours travel apply application process procedure selection interview interested clearance
 details: information details terms conditions seniority industries employment type status
@@ -59,33 +61,48 @@ requirements: you
 HEADINGS = [(section, words.split()) for section, words in re.findall(r"(\w+): (.*)", ROWS)]
 ROW_OF = {word: row for row, (_, words) in reversed(list(enumerate(HEADINGS))) for word in words}
 FILLERS = frozenset(
-    "a about actually additional all an and any are as at basic be by core could day entails examples following for "
-    "from full general good great has have hard haves how i if ideal in include includes including involves is its "
-    "key looks main major more nature of on or other our overall part personal please points primary principal "
-    "professional related see soft special specific statement succeed successful technical that the these this to "
-    "too total typical up what what's who who's why with working your you're you've we'd we'll we're yourself ii "
-    "iii iv v vi vii".split()
+    "a about actually additional all an and any are as at basic be but by core could day entails examples following "
+    "for from full general good great hard has have haves how i ideal if in include includes including involves is "
+    "it'd it's its key looks main major may more nature of on or other our overall part personal please points "
+    "primary principal professional related secondary see soft special specific statement succeed successful "
+    "technical that the these this to too total typical up we'd we'll we're what what's who who's why with working "
+    "you're you've your yourself ii iii iv v vi vii".split()
 )
 # Together their words mean something else than each by itself.
 IDIOMS = [
-    (re.compile(r"\b(?:nice|good|great)[ -]to[ -]haves?\b|\bwould be (?:nice|good|great|lovely)\b"), "nice"),
+    (
+        re.compile(
+            r"\b(?:nice|good|great)[ -]to[ -]haves?\b|\b(?:would|\w+'d) be (?:nice|good|great|lovely)\b|"
+            r"\b(?:nice|good|great)(?=,? (?:but not required,? )?if\b)|\bnot required\b|\balso have\b|"
+            r"\bways to stand out(?: from the crowd)?\b|"
+            r"\b(?:exceptional|outstanding|strongest) candidates?\b"
+        ),
+        "nice",
+    ),
     (re.compile(r"\bget (?:up )?to\b"), "do"),
     (re.compile(r"\bphysical (?:demands?|requirements?)\b|\bwork(?:ing)? (?:environment|conditions)\b"), "eeo"),
 ]
+# In a line that introduces a list they say that what follows is nice to have.
+PREFERRED = frozenset("preferred desired desirable preferable nice".split())
 # With one of them "preferred" is only half of what a heading heads: "required and preferred skills".
 DEMANDS = frozenset("required minimum basic mandatory must essential".split())
+# "About Acme", "Why Acme?" are about the employer, "What you will bring to Acme" is not.
 OF_EMPLOYER = re.compile(r"(?:about|why|who is|life at|meet) ")
+BEFORE_NAME = re.compile(r"(?:what|who|how) .* ")
 # In front of something else on their line they head that line alone.
-OF_ONE_LINE = frozenset(["preferred", "education", "details"])
+OF_ONE_LINE = frozenset(["preferred", "education", "details", "company"])
+LONGEST_INTRODUCTION = 200
 MOST_WORDS = 9
 MOST_CHARACTERS = 80
 WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 # "What you will doTrain" ends with "do".
 CASED_WORD = re.compile(r"(?:[A-Z]?[a-z]+|[A-Z]+(?![a-z]))(?:[-'’][A-Za-z]+)*")
+GLUED_WORD = re.compile(r"[A-Z][A-Za-z]")
 BETWEEN_WORDS = re.compile(r"[ /&,-]{1,3}")
 LINE_BREAKS = "\n\r\v\f\u0085\u2028\u2029"
 LINE = re.compile(rf"[^\s{LINE_BREAKS}][^{LINE_BREAKS}]*")
 BULLET = re.compile(r"[-–—*•▪◦●·>]")
+REST_OF_LINE = re.compile(rf"[ \t]*(?:[{LINE_BREAKS}]|$)")
 # Where a heading may stand within a line: after a sentence, or glued to the last word of a line whose break was lost.
 SEAM = re.compile(
     r"[A-Z](?:(?<=[a-z0-9.!?;:)•*|].)|(?<=[.!?;:)•*|]\s.)|(?<=[A-Z].)(?=[a-z]{3})|(?<=\s.)(?=[\w'’ ]{2,40}:))"
@@ -177,10 +194,10 @@ WANTED = {
         r"comfortable|aptitude|mastery|degree|years?)\b"
     ],
 }
-# A duty may tell in passing what one has to know; what begins like this is a requirement, whatever it stands under.
+# What begins like this is a requirement even among duties, or where the job is told as a whole.
 ASKS = re.compile(
-    rf"\W*(?:(?:[\w-]+ ){{0,3}}?(?:{PERSONAL}experienced?|knowledge|understanding|familiar(?:ity)?|proficien\w+|"
-    r"ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
+    rf"\W*(?:(?:(?!ha(?:s|ve)\b)[\w-]+ ){{0,3}}?(?:{PERSONAL}experienced?|knowledge|understanding|familiar(?:ity)?|"
+    r"proficien\w+|ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
     r"strong|excellent|solid|proven|demonstrated|outstanding|exceptional|superior|highly)\b"
 )
 # What duties begin with, where no heading says that they are duties.
@@ -190,12 +207,12 @@ TASKS = (
     "ensure escalate establish evaluate facilitate foster gather guide identify implement improve integrate lead "
     "leverage maintain manage mentor migrate monitor optimise optimize oversee own participate partner perform prepare "
     "promote provide quantify recommend represent respond serve summarize supervise support track train translate "
-    "troubleshoot tune utilize work"
+    "troubleshoot tune utilize work write"
 ).split()
 TASK = re.compile(rf"\W*(?:{'|'.join(TASKS)})(?:e?s)?\b(?! (?:experience|skills))")
 DUTY = re.compile(
-    r"(?:\byou'll|\byou would| will)\b(?! (?:need|have|bring|possess|be (?:an?|able|familiar|proficient|experienced)))|"
-    r"\bresponsible for\b"
+    r"(?:\byou'll|\byou would| will)\b"
+    r"(?! (?:need|have|bring|possess|be (?:an?|able|capable|familiar|proficient|experienced)))|\bresponsible for\b"
 )
 EMPLOYER = re.compile(r"\W*(?:we|our|us|at \w+|join)\b")
 GAINED = re.compile(
@@ -305,8 +322,9 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
             start, end = max(ends[number - 1], zone.start), min(ends[number], starts[place])
             start += (ent[0] - start) // LONGEST_SENTENCE * LONGEST_SENTENCE
             sentence = start, min(end, start + LONGEST_SENTENCE)
+            zone = zone_of(lowered, sentence, zone)
             cues = [] if zone.section in SILENT else find_cues(lowered, sentence)
-            rest = presumed(lowered, sentence, zone)
+            rest = presumed(lowered, sentence, zone, is_line(text, sentence))
         verdicts.append((cues and asked(lowered, sentence, cues, zone.section, ent)) or rest)
     return verdicts
 
@@ -333,6 +351,8 @@ def find_zones(text: str, lowered: str, ents: Sequence[int]) -> Iterator[Zone]:
         end = start + len(line)
         has_skill = bisect_left(ents, start) < bisect_left(ents, end)
         section = None if has_skill and line[-1] != ":" else whole_line(line, lowered[start:end])
+        if section is None and line[-1] == ":":
+            section = introduced(lowered[start:end], zone.section)
         if section or (section == "" and not has_skill):
             zone = Zone(start, section or None, (start, end) if section else None)
             yield zone
@@ -350,22 +370,38 @@ def find_zones(text: str, lowered: str, ents: Sequence[int]) -> Iterator[Zone]:
 
 def whole_line(line: str, lowered: str) -> str | None:
     """The section that a line of its own heads; "" if it heads something else, None if it is no heading."""
-    if len(line) > MOST_CHARACTERS or line[-1] in ".,;!" or (line[-1] != ":" and BULLET.match(line)):
+    if len(line) > MOST_CHARACTERS or line[-1] in ".,;" or (line[-1] not in ":*" and BULLET.match(line)):
         return None
     words = line.split()
     in_capitals = all(len(word) < 4 or not word[0].islower() for word in words)
-    is_marked = line[-1] in ":?" or line.isupper()
-    section = headed(lowered) if is_marked or in_capitals or len(words) <= 5 else None
-    if section is None and in_capitals and len(words) <= 6:
+    is_marked = line[-1] in ":?*" or line.isupper()
+    section = headed(lowered)
+    if section is None and in_capitals and len(words) <= 6 and line[-1] != "!":
         # Not all of its words are known: "Analytics Responsibilities", "About Acme Bank".
         last = WORD.findall(lowered)[-1:]
         if OF_EMPLOYER.match(lowered):
             section = "company"
+        elif question := BEFORE_NAME.match(lowered):
+            section = headed(question[0])
         elif last and last[0] in ROW_OF:
             section = HEADINGS[ROW_OF[last[0]]][0]
         elif last and is_marked:
             section = ""
     return section
+
+
+def introduced(line: str, section: str | None) -> str | None:
+    """The section of the list that a line in lower case introduces which is longer than a heading; None if it is of
+    the section that the line itself stands in."""
+    if len(line) > LONGEST_INTRODUCTION:
+        return None
+    if not PREFERRED.isdisjoint(WORD.findall(line)):
+        return "preferred"
+    if section in ASKED:
+        return None
+    if "responsib" in line or "duties" in line:
+        return "responsibilities"
+    return "requirements" if section != "responsibilities" and WANT.search(line) else None
 
 
 def headed(heading: str) -> str | None:
@@ -406,7 +442,7 @@ def inline(text: str, lowered: str, start: int, end: int) -> Iterator[Zone]:
                 break
         following = text[last : last + 3].lstrip()[:1]
         is_titled = 1 < count == capitals and following.isupper()
-        is_glued = last - place >= SHORTEST_HEADING and text[last : last + 1].isupper()
+        is_glued = last - place >= SHORTEST_HEADING and GLUED_WORD.match(text, last)
         if count and (following == ":" or is_titled or is_glued):
             section = headed(lowered[place:last])
             if section:
@@ -438,7 +474,24 @@ def asked(lowered: str, sentence: Offsets, cues: Sequence[Cue], section: str | N
     return None
 
 
-def presumed(lowered: str, sentence: Offsets, zone: Zone) -> Verdict:
+def zone_of(lowered: str, sentence: Offsets, zone: Zone) -> Zone:
+    """The zone of a sentence: the one that it stands in, unless it asks for something where no requirements are due."""
+    if zone.section in (None, "role", "education"):
+        words = lowered[slice(*sentence)]
+        asks = ASKS.match(words)
+        if asks and not DUTY.search(words) and not EMPLOYER.match(words):
+            return Zone(sentence[0], "requirements", (sentence[0] + asks.start(), sentence[0] + asks.end()))
+    return zone
+
+
+def is_line(text: str, sentence: Offsets) -> bool:
+    """Whether a sentence is an item of a list, on a line of its own, and not part of a paragraph."""
+    start, end = sentence
+    begins = not start or text[start - 1] in LINE_BREAKS or BULLET.match(text[start - 1])
+    return bool(begins and (text[end - 1] in LINE_BREAKS or REST_OF_LINE.match(text, end)))
+
+
+def presumed(lowered: str, sentence: Offsets, zone: Zone, alone: bool) -> Verdict:
     """The verdict on the entities of a sentence that no cue speaks of."""
     section = zone.section
     if section in SILENT or SECTIONS.get(section or "", "mentioned") != "mentioned":
@@ -449,17 +502,14 @@ def presumed(lowered: str, sentence: Offsets, zone: Zone) -> Verdict:
         return Verdict("mentioned", section, zone.heading)
     is_duty = bool(DUTY.search(words) or GAINED.search(words))
     is_employer = bool(EMPLOYER.match(words))
-    if section in (None, "role") and not is_duty and not is_employer:
-        # What the job is about runs on into duties and requirements where a post has few headings.
-        if TASK.match(words):
-            return Verdict("mentioned", "responsibilities", None)
-        if asks:
-            return Verdict("required", "requirements", (sentence[0] + asks.start(), sentence[0] + asks.end()))
+    if section in (None, "role") and not is_duty and not is_employer and TASK.match(words):
+        # What the job is about runs on into duties where a post has few headings.
+        return Verdict("mentioned", "responsibilities" if alone else "role", None)
     if not is_duty:
         for match in WANT.finditer(lowered, *sentence):
             if match.lastindex == 1 or not (is_employer or section == "company"):
                 return Verdict("required", section or "requirements", match.span())
-    guess = "responsibilities" if is_duty else "company" if is_employer else None
+    guess = ("responsibilities" if alone else "role") if is_duty else "company" if is_employer else None
     return Verdict("mentioned", section or guess, zone.heading)
 
 
@@ -488,7 +538,8 @@ def reaches(lowered: str, sentence: Offsets, cues: Sequence[Cue], number: int, e
     for match in CLAUSE.finditer(lowered, low, start):
         low = match.end()
     if not VERB.search(lowered, max(low, start - 30), start + 4):
-        # "SQL, R a plus": the last alone. "SQL, R or SAS a plus": all of them.
-        item = LAST_ITEM.search(lowered[low:start])
+        # "SQL, R a plus": the last alone. "SQL, R or SAS a plus", "experience with SQL, R a plus": all of them.
+        asks_for_all = ASKS.match(lowered, low, start) and start != opened
+        item = None if asks_for_all else LAST_ITEM.search(lowered[low:start])
         low += item.start() if item else 0
     return low <= ent[0] and ent[1] <= start

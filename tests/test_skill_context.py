@@ -70,6 +70,7 @@ def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
         ("Experience with Python, SQL, or Spark is a big plus", dict.fromkeys(("Python", "SQL", "Spark"), "preferred")),
         ("Experience with SQL, experience in Spark a plus", {"SQL": "required", "Spark": "preferred"}),
         ("SQL and Spark, a plus", {"SQL": "preferred", "Spark": "preferred"}),
+        ("Experience in SQL, Spark and Excel a major plus", dict.fromkeys(("SQL", "Spark", "Excel"), "preferred")),
         ("Strong Excel skills with the ability to learn Python", {"Excel": "required", "Python": "required"}),
         ("Job Details:\nExperience with SQL", {"SQL": "required"}),
         ("Nice to have: Spark, Hadoop", {"Spark": "preferred", "Hadoop": "preferred"}),
@@ -106,6 +107,57 @@ def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
 )
 def test_sentences(nlp: Language, text: str, expected: dict[str, str]) -> None:
     assert said(nlp, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("It's great, but not required, if you have", "preferred"),
+        ("The strongest candidates will also have", "preferred"),
+        ("Exceptional Candidates:", "preferred"),
+        ("What we'd love to see!", "preferred"),
+        ("Ways to Stand Out From the Crowd", "preferred"),
+        ("*Preferred Qualifications**", "preferred"),
+        ("Some of the following would be nice to have:", "preferred"),
+        ("What you need for this position", "requirements"),
+        ("This job is ideal for someone who is:", "requirements"),
+        ("What You Will Bring To Acme", "requirements"),
+        ("If you have the following experience, Acme would like to talk to you:", "requirements"),
+        ("As an analyst at Acme you will be responsible for:", "responsibilities"),
+        ("About Acme", "company"),
+    ],
+)
+def test_headings_in_other_words(nlp: Language, heading: str, section: str) -> None:
+    (ent,) = nlp(f"{heading}\nSQL").ents
+    assert ent._.section == section
+
+
+def test_a_line_that_introduces_a_list_leaves_the_section(nlp: Language) -> None:
+    doc = nlp(
+        "Nice to have\nExperience with one of these:\nSpark\nResponsibilities\nWith years of data before you:\nSQL"
+    )
+    assert [ent._.section for ent in doc.ents] == ["preferred", "responsibilities"]
+
+
+def test_what_heads_a_line_ends_with_it(nlp: Language) -> None:
+    doc = nlp("Requirements\nSQL\nCompany: Acme\nSpark")
+    assert [ent._.section for ent in doc.ents] == ["requirements", "requirements"]
+
+
+def test_a_paragraph_tells_the_role_a_list_its_duties(nlp: Language) -> None:
+    doc = nlp("Build reports in Excel. You will maintain models in Python too.\nWrite SQL\nYou will tune Spark.")
+    duty, role = "responsibilities", "role"
+    assert [(ent.text, ent._.section) for ent in doc.ents] == [
+        ("Excel", role),
+        ("Python", role),
+        ("SQL", duty),
+        ("Spark", duty),
+    ]
+
+
+def test_requirements_among_degrees(nlp: Language) -> None:
+    doc = nlp("Education\nDegree in anything with SQL\n3 years of experience in Spark")
+    assert [ent._.section for ent in doc.ents] == ["education", "requirements"]
 
 
 @pytest.mark.parametrize("heading", ["", "About the role\n"])
