@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain as flatten
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -136,6 +137,7 @@ def create_encoder(
     transformer_config: dict[str, Any] = {},  # noqa: B006
     mixed_precision: bool = False,
     precision: str = "auto",
+    adversarial_step: float = 0.0,
 ) -> Model[list[Doc], FullTransformerBatch]:
     """A Hugging Face encoder for the `transformer` component: docs -> a vector for each wordpiece.
 
@@ -150,15 +152,20 @@ def create_encoder(
     mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it.
     precision (str): Of predictions: float32, bfloat16, int8 (on a CPU, by the packages onnx and onnxruntime), or auto:
         bfloat16 where the device has instructions for it, else float32. The weights themselves stay float32.
+    adversarial_step (float): How far the word embeddings are moved against the model in training, for each batch to be
+        learned once more (see `EncoderShim.attacked`), which takes twice the time. 0 for not at all.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
     if precision not in PRECISIONS:
         raise ValueError(f"precision ({precision!r}) must be one of {', '.join(PRECISIONS)}")
+    if adversarial_step < 0:
+        raise ValueError(f"adversarial_step ({adversarial_step}) must not be negative")
     shim = EncoderShim(
         HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config)),
         mixed_precision=mixed_precision,
         precision=precision,
+        adversarial_step=adversarial_step,
     )
     wrapper: Model = Model(
         "skill_ner.torch",
@@ -205,13 +212,14 @@ class EncoderShim(HFShim):
     instructions for it, with PyTorch's fused AdamW by the settings and schedule of the optimizer it is given, and
     predicts with a copy in the precision that was asked for."""
 
-    def __init__(self, model: HFObjects, mixed_precision: bool, precision: str):
+    def __init__(self, model: HFObjects, mixed_precision: bool, precision: str, adversarial_step: float):
         # Not the base's own mixed precision: float16 needs a gradient scaler, whose `unscale` after each backward pass
         # would shrink the gradients of an update's earlier batches again and again.
         super().__init__(model, mixed_precision=False, **DISTILBERT)
         self.device_type = get_torch_default_device().type
         self.precision = fastest_precision(self.device_type) if precision == "auto" else precision
         self.use_bfloat16 = mixed_precision and fastest_precision(self.device_type) == "bfloat16"
+        self.adversarial_step = adversarial_step
         self.adam: torch.optim.Optimizer | None = None
         self.fast: Callable[..., Any] | None = None
 
@@ -241,6 +249,30 @@ class EncoderShim(HFShim):
         self.adam.step()
         self.fast = None
         self.adam.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def attacked(self) -> Iterator[None]:
+        """The word embeddings moved by `adversarial_step`, over all of them together, to where the loss rises most by
+        the gradients that are there already, and in the end back to where they were.
+
+        What a batch teaches must then hold for words a little different, too: adversarial training (Miyato, Dai and
+        Goodfellow 2017), the step taken in the table of embeddings instead of each sequence."""
+        before, gradient = self.embeddings.detach().clone(), self.embeddings.grad
+        if gradient is None:
+            raise ValueError("no gradient to attack by: update the pipeline with sgd=False first")
+        with torch.no_grad():
+            self.embeddings.add_(gradient, alpha=self.adversarial_step / max(float(gradient.norm()), 1e-12))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self.embeddings.copy_(before)
+
+    @property
+    def embeddings(self) -> torch.nn.Parameter:
+        """Of the wordpieces: (wordpieces, width)."""
+        weight: torch.nn.Parameter = self._model.get_input_embeddings().weight
+        return weight
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self._model.parameters(), fused=True)

@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -122,10 +123,22 @@ def best_epoch(settings: Config, checkpoints: Path, gpu_id: int, log: Path | Non
 
 
 def update(nlp: Language, batch: list[Example], training: dict[str, Any], losses: dict[str, float]) -> None:
-    """One step of the optimizer, by the settings under [training] that say how; adds to `losses`."""
+    """One step of the optimizer, by the settings under [training] that say how; adds to `losses`. Where an encoder asks
+    for adversarial training, the gradient is the sum of the one of the batch and the one under attack."""
     frozen, annotating = training["frozen_components"], training["annotating_components"]
-    for part in subdivide_batch(batch, training["accumulate_gradient"]):
-        nlp.update(part, drop=training["dropout"], losses=losses, sgd=False, exclude=frozen, annotates=annotating)
+
+    def add_gradients(losses: dict[str, float]) -> None:
+        for part in subdivide_batch(batch, training["accumulate_gradient"]):
+            nlp.update(part, drop=training["dropout"], losses=losses, sgd=False, exclude=frozen, annotates=annotating)
+
+    add_gradients(losses)
+    with ExitStack() as attacks:
+        # A frozen encoder has no gradient.
+        encoders = [shim for shim in encoder_shims(nlp) if shim.adversarial_step and shim.embeddings.grad is not None]
+        for encoder in encoders:
+            attacks.enter_context(encoder.attacked())
+        if encoders:
+            add_gradients({})
     for name, component in nlp.pipeline:
         if name not in frozen and isinstance(component, TrainablePipe):
             component.finish_update(training["optimizer"])

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import spacy
+import torch
+from spacy.language import Language
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from scripts import train
-from tests.conftest import LABELS, ROOT
+from tests.conftest import LABELS, ROOT, make_examples, make_posts
 
 CONFIG = ROOT / "configs" / "skill_ner.cfg"
 STOCK = ROOT / "configs" / "stock_ner.cfg"
@@ -63,6 +66,43 @@ def test_settings_are_in_epochs_and_the_environment_may_override(corpus: Path, m
     monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--training.batcher.size=1")
     posts = len(DocBin().from_disk(corpus / "train.spacy"))
     assert train.training_config([CONFIG], overrides, epochs=2)["training"]["max_steps"] == 2 * posts
+
+
+def test_an_attack_moves_the_embeddings_to_where_the_loss_is_higher_and_back(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    examples = make_examples(nlp, make_posts())
+    (encoder,) = train.encoder_shims(nlp)
+    encoder.adversarial_step = 2.0
+    with pytest.raises(ValueError, match="no gradient"), encoder.attacked():
+        pass
+    before = encoder.embeddings.detach().clone()
+    losses: list[dict[str, float]] = [{}, {}]
+    nlp.update(examples, sgd=False, losses=losses[0], drop=0.0)
+    with encoder.attacked():
+        assert float((encoder.embeddings.detach() - before).norm()) == pytest.approx(2.0, rel=1e-3)
+        nlp.update(examples, sgd=False, losses=losses[1], drop=0.0)
+    assert losses[1]["skill_ner"] > losses[0]["skill_ner"]
+    assert torch.equal(encoder.embeddings, before)
+
+
+@pytest.mark.parametrize(("step", "frozen", "passes"), [(1.0, [], 2), (0.0, [], 1), (1.0, ["transformer"], 1)])
+def test_each_batch_is_learned_again_under_attack(
+    trained: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, frozen: list[str], passes: int
+) -> None:
+    trained.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    (encoder,) = train.encoder_shims(nlp)
+    encoder.adversarial_step = step
+    settings = {"frozen_components": frozen, "annotating_components": frozen, "accumulate_gradient": 1, "dropout": 0.0}
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 0.003
+    learn = Mock(wraps=nlp.update)
+    monkeypatch.setattr(nlp, "update", learn)
+    before = encoder.embeddings.detach().clone()
+    train.update(nlp, make_examples(nlp, make_posts()), settings | {"optimizer": optimizer}, {})
+    assert learn.call_count == passes
+    assert torch.equal(encoder.embeddings, before) == bool(frozen)
 
 
 def test_a_failed_run_keeps_the_old_pipeline(
