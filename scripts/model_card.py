@@ -140,6 +140,7 @@ def hyperparameters(config: Mapping[str, Any], figures: Figures) -> Table:
         "posts in a batch": training["batcher"]["size"],
         "epochs": f"{len(figures.epochs)} ({training['max_steps']:,} steps)",
         "mixed precision": "yes" if encoder["mixed_precision"] else "no",
+        "adversarial step": encoder.get("adversarial_step", 0.0),
         "seed": training["seed"],
         "adaptation: learning rate": f"{adapt['learn_rate']:g}",
         "adaptation: windows in a batch": adapt["batch_size"],

@@ -73,36 +73,42 @@ IDIOMS = [
     (
         re.compile(
             r"\b(?:nice|good|great)[ -]to[ -]haves?\b|\b(?:would|\w+'d) be (?:nice|good|great|lovely)\b|"
-            r"\b(?:nice|good|great)(?=,? (?:but not required,? )?if\b)|\bnot required\b|\balso have\b|"
+            r"\b(?:nice|good|great)(?=,? (?:but not required,? )?if\b)|\bbut not required\b|"
             r"\bways to stand out(?: from the crowd)?\b|"
-            r"\b(?:exceptional|outstanding|strongest) candidates?\b"
+            r"^(?:the )?(?:(?:exceptional|outstanding|strongest|top) )?candidates?(?: (?:will|should))? also have\b|"
+            r"^(?:the )?(?:exceptional|outstanding|strongest) candidates?\b"
         ),
         "nice",
     ),
     (re.compile(r"\bget (?:up )?to\b"), "do"),
     (re.compile(r"\bphysical (?:demands?|requirements?)\b|\bwork(?:ing)? (?:environment|conditions)\b"), "eeo"),
 ]
-# In a line that introduces a list they say that what follows is nice to have.
-PREFERRED = frozenset("preferred desired desirable preferable nice".split())
 # With one of them "preferred" is only half of what a heading heads: "required and preferred skills".
 DEMANDS = frozenset("required minimum basic mandatory must essential".split())
 # "About Acme", "Why Acme?" are about the employer, "What you will bring to Acme" is not.
 OF_EMPLOYER = re.compile(r"(?:about|why|who is|life at|meet) ")
-BEFORE_NAME = re.compile(r"(?:what|who|how) .* ")
+BEFORE_NAME = re.compile(r"(?:what|who|how) .*\b(?:at|for|to|with)(?= \S+$)")
+# In lower case, too, a long line that begins so is no item of a list.
+OPENING = re.compile(r"(?:what|who|how|why|if|it's|it'd) ")
 # In front of something else on their line they head that line alone.
-OF_ONE_LINE = frozenset(["preferred", "education", "details", "company"])
+OF_ONE_LINE = frozenset(["preferred", "education", "details"])
+# "Company: Acme" names it, "About us: ..." begins to tell of it.
+OF_NAME = frozenset("agency client company employer firm organisation organization".split())
+# A longer line is a paragraph that happens to end with a colon.
 LONGEST_INTRODUCTION = 200
+IN_BRACKETS = re.compile(r"\([^)]*\)?")
+OF_DUTIES = re.compile(r"\bresponsib(?:le for|ilit)|\bduties\b")
 MOST_WORDS = 9
 MOST_CHARACTERS = 80
 WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 # "What you will doTrain" ends with "do".
 CASED_WORD = re.compile(r"(?:[A-Z]?[a-z]+|[A-Z]+(?![a-z]))(?:[-'’][A-Za-z]+)*")
-GLUED_WORD = re.compile(r"[A-Z][A-Za-z]")
+GLUED_WORD = re.compile(r"[A-Z][A-Za-z ,]")
 BETWEEN_WORDS = re.compile(r"[ /&,-]{1,3}")
 LINE_BREAKS = "\n\r\v\f\u0085\u2028\u2029"
 LINE = re.compile(rf"[^\s{LINE_BREAKS}][^{LINE_BREAKS}]*")
 BULLET = re.compile(r"[-–—*•▪◦●·>]")
-REST_OF_LINE = re.compile(rf"[ \t]*(?:[{LINE_BREAKS}]|$)")
+NUMBER = re.compile(r"\d{1,2}[.)]")
 # Where a heading may stand within a line: after a sentence, or glued to the last word of a line whose break was lost.
 SEAM = re.compile(
     r"[A-Z](?:(?<=[a-z0-9.!?;:)•*|].)|(?<=[.!?;:)•*|]\s.)|(?<=[A-Z].)(?=[a-z]{3})|(?<=\s.)(?=[\w'’ ]{2,40}:))"
@@ -126,7 +132,7 @@ LEGAL = [
 
 # Words that ask for something
 
-END = r"(?=\s*(?:$|[.,;:!)\]/–-]|but\b|though\b|and\b|or\b|for (?:this|the)\b|in (?:this|the)\b))"
+END = r"(?=\s*(?:$|[.,;:!)\]/–-]|but\b|though\b|and\b|or\b|by\b|for (?:this|the)\b|in (?:this|the)\b))"
 NOUN = (
     r"(?=\s*(?:[:–-]|(?:[\w-]+ )?(?:experience|skill|knowledge|qualification|background|requirement|abilit|education)))"
 )
@@ -147,7 +153,7 @@ CUES = {
         r"\bbonus(?: points)?(?=\s*(?:for|if|:))",
         r"\bplus(?= if\b|:)",
         rf"\b(?:preferred|desired|desirable|optional){NOUN}",
-        r"\bwe(?:'d| would)? (?:love|prefer)\b",
+        r"\bwe(?:'d| would)? (?:love|prefer)\b(?! to (?:hear|talk|meet|speak))",
         r"\bpreference\b",
         r"\bwould (?:be (?:great|nice|ideal|a plus|helpful) (?:if|to)|love)\b",
     ],
@@ -196,7 +202,8 @@ WANTED = {
 }
 # What begins like this is a requirement even among duties, or where the job is told as a whole.
 ASKS = re.compile(
-    rf"\W*(?:(?:(?!ha(?:s|ve)\b)[\w-]+ ){{0,3}}?(?:{PERSONAL}experienced?|knowledge|understanding|familiar(?:ity)?|"
+    rf"\W*+(?:(?:(?!ha(?:s|ve) (?:over|more|been|almost|nearly)\b)[\w-]+ ){{0,3}}?(?:{PERSONAL}experienced?|"
+    r"knowledge|understanding|familiar(?:ity)?|"
     r"proficien\w+|ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
     r"strong|excellent|solid|proven|demonstrated|outstanding|exceptional|superior|highly)\b"
 )
@@ -223,6 +230,7 @@ CLAUSE = re.compile(
     r"\bbut\b|,\s*(?:and |with )?(?=(?:[\w-]+ )?(?:experience|knowledge|familiarity|exposure|proficiency|ability)\b)"
 )
 VERB = re.compile(r"\b(?:is|are|be|as|considered)\b")
+JOINED = re.compile(r"\b(?:and|or)\b")
 LAST_ITEM = re.compile(r",\s*(?!and\b|or\b)[^\s,][^,]*$")
 # A line of a list has no full stop: there the line is the sentence.
 SENTENCE_END = re.compile(
@@ -313,6 +321,8 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
     zones = sorted(find_zones(text, lowered, [start for start, _ in ents]), key=lambda zone: zone.start)
     starts = [*(zone.start for zone in zones), len(text)]
     ends = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
+    lines = list(LINE.finditer(text))
+    line_starts = [line.start() for line in lines]
     verdicts = []
     sentence: Offsets = (0, 0)
     for ent in ents:
@@ -322,9 +332,10 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
             start, end = max(ends[number - 1], zone.start), min(ends[number], starts[place])
             start += (ent[0] - start) // LONGEST_SENTENCE * LONGEST_SENTENCE
             sentence = start, min(end, start + LONGEST_SENTENCE)
-            zone = zone_of(lowered, sentence, zone)
+            zone = zone_that_asks(lowered, sentence, zone)
             cues = [] if zone.section in SILENT else find_cues(lowered, sentence)
-            rest = presumed(lowered, sentence, zone, is_line(text, sentence))
+            line = lines[bisect_right(line_starts, ent[0]) - 1]
+            rest = presumed(lowered, sentence, zone, is_item(line, ends))
         verdicts.append((cues and asked(lowered, sentence, cues, zone.section, ent)) or rest)
     return verdicts
 
@@ -363,26 +374,32 @@ def find_zones(text: str, lowered: str, ents: Sequence[int]) -> Iterator[Zone]:
         said = legal[bisect_left(legal, (start, 0)) : bisect_left(legal, (end, 0))]
         if said:
             yield Zone(said[0][0], "legal", said[0])
-        if said or (zone is not before and zone.section in OF_ONE_LINE):
+        heading = lowered[slice(*zone.heading)] if zone.heading else ""
+        if said or (zone is not before and (zone.section in OF_ONE_LINE or heading in OF_NAME)):
             zone = before._replace(start=end)
             yield zone
 
 
 def whole_line(line: str, lowered: str) -> str | None:
     """The section that a line of its own heads; "" if it heads something else, None if it is no heading."""
-    if len(line) > MOST_CHARACTERS or line[-1] in ".,;" or (line[-1] not in ":*" and BULLET.match(line)):
+    if line[0] == "*" == line[-1]:
+        line, lowered = line.strip("* ") or "*", lowered.strip("* ")
+    if len(line) > MOST_CHARACTERS or line[-1] in ".,;" or (line[-1] != ":" and BULLET.match(line)):
         return None
     words = line.split()
     in_capitals = all(len(word) < 4 or not word[0].islower() for word in words)
-    is_marked = line[-1] in ":?*" or line.isupper()
-    section = headed(lowered)
+    is_marked = line[-1] in ":?" or line.isupper()
+    section = None
+    if is_marked or in_capitals or len(words) <= 5 or OPENING.match(lowered):
+        section = headed(lowered)
     if section is None and in_capitals and len(words) <= 6 and line[-1] != "!":
         # Not all of its words are known: "Analytics Responsibilities", "About Acme Bank".
         last = WORD.findall(lowered)[-1:]
+        question = BEFORE_NAME.match(lowered)
         if OF_EMPLOYER.match(lowered):
             section = "company"
-        elif question := BEFORE_NAME.match(lowered):
-            section = headed(question[0])
+        elif question and (section := headed(question[0])):
+            pass
         elif last and last[0] in ROW_OF:
             section = HEADINGS[ROW_OF[last[0]]][0]
         elif last and is_marked:
@@ -393,15 +410,19 @@ def whole_line(line: str, lowered: str) -> str | None:
 def introduced(line: str, section: str | None) -> str | None:
     """The section of the list that a line in lower case introduces which is longer than a heading; None if it is of
     the section that the line itself stands in."""
-    if len(line) > LONGEST_INTRODUCTION:
+    if len(line) > LONGEST_INTRODUCTION or section not in (None, "role", "responsibilities", *ASKED):
         return None
-    if not PREFERRED.isdisjoint(WORD.findall(line)):
+    words = IN_BRACKETS.sub("", line)
+    kinds = [list(CUES)[(match.lastindex or 1) - 1] for match in CUE.finditer(words)]
+    if kinds and all(kind.startswith("preferred") for kind in kinds) and DEMANDS.isdisjoint(WORD.findall(words)):
         return "preferred"
     if section in ASKED:
         return None
-    if "responsib" in line or "duties" in line:
+    if OF_DUTIES.search(words):
         return "responsibilities"
-    return "requirements" if section != "responsibilities" and WANT.search(line) else None
+    if section == "responsibilities" or any(told.search(words) for told in (EMPLOYER, DUTY, GAINED)):
+        return None
+    return "requirements" if WANT.search(words) else None
 
 
 def headed(heading: str) -> str | None:
@@ -474,42 +495,41 @@ def asked(lowered: str, sentence: Offsets, cues: Sequence[Cue], section: str | N
     return None
 
 
-def zone_of(lowered: str, sentence: Offsets, zone: Zone) -> Zone:
+def zone_that_asks(lowered: str, sentence: Offsets, zone: Zone) -> Zone:
     """The zone of a sentence: the one that it stands in, unless it asks for something where no requirements are due."""
     if zone.section in (None, "role", "education"):
         words = lowered[slice(*sentence)]
         asks = ASKS.match(words)
-        if asks and not DUTY.search(words) and not EMPLOYER.match(words):
+        if asks and "degree" not in asks[0] and not DUTY.search(words) and not EMPLOYER.match(words):
             return Zone(sentence[0], "requirements", (sentence[0] + asks.start(), sentence[0] + asks.end()))
     return zone
 
 
-def is_line(text: str, sentence: Offsets) -> bool:
-    """Whether a sentence is an item of a list, on a line of its own, and not part of a paragraph."""
-    start, end = sentence
-    begins = not start or text[start - 1] in LINE_BREAKS or BULLET.match(text[start - 1])
-    return bool(begins and (text[end - 1] in LINE_BREAKS or REST_OF_LINE.match(text, end)))
+def is_item(line: re.Match[str], ends: Sequence[int]) -> bool:
+    """Whether a line is an item of a list and no paragraph: it has a bullet or a number, or a single sentence."""
+    start, end = line.start(), line.start() + len(line[0].rstrip())
+    marked = BULLET.match(line[0]) or NUMBER.match(line[0])
+    return bool(marked) or bisect_right(ends, start) == bisect_left(ends, end)
 
 
-def presumed(lowered: str, sentence: Offsets, zone: Zone, alone: bool) -> Verdict:
+def presumed(lowered: str, sentence: Offsets, zone: Zone, listed: bool) -> Verdict:
     """The verdict on the entities of a sentence that no cue speaks of."""
     section = zone.section
     if section in SILENT or SECTIONS.get(section or "", "mentioned") != "mentioned":
         return Verdict(SECTIONS[str(section)], section, zone.heading)
     words = lowered[slice(*sentence)]
-    asks = ASKS.match(words)
-    if section == "responsibilities" and not asks:
+    if section == "responsibilities" and not ASKS.match(words):
         return Verdict("mentioned", section, zone.heading)
     is_duty = bool(DUTY.search(words) or GAINED.search(words))
     is_employer = bool(EMPLOYER.match(words))
     if section in (None, "role") and not is_duty and not is_employer and TASK.match(words):
         # What the job is about runs on into duties where a post has few headings.
-        return Verdict("mentioned", "responsibilities" if alone else "role", None)
+        return Verdict("mentioned", "responsibilities" if listed else "role", None)
     if not is_duty:
         for match in WANT.finditer(lowered, *sentence):
             if match.lastindex == 1 or not (is_employer or section == "company"):
                 return Verdict("required", section or "requirements", match.span())
-    guess = ("responsibilities" if alone else "role") if is_duty else "company" if is_employer else None
+    guess = ("responsibilities" if listed else "role") if is_duty else "company" if is_employer else None
     return Verdict("mentioned", section or guess, zone.heading)
 
 
@@ -538,8 +558,8 @@ def reaches(lowered: str, sentence: Offsets, cues: Sequence[Cue], number: int, e
     for match in CLAUSE.finditer(lowered, low, start):
         low = match.end()
     if not VERB.search(lowered, max(low, start - 30), start + 4):
-        # "SQL, R a plus": the last alone. "SQL, R or SAS a plus", "experience with SQL, R a plus": all of them.
-        asks_for_all = ASKS.match(lowered, low, start) and start != opened
-        item = None if asks_for_all else LAST_ITEM.search(lowered[low:start])
-        low += item.start() if item else 0
+        # "SQL, R a plus": the last alone. "Experience in SQL, R and SAS a plus": all of them.
+        item = LAST_ITEM.search(lowered[low:start])
+        if item and not (JOINED.search(item[0]) and ASKS.match(lowered, low, start)):
+            low += item.start()
     return low <= ent[0] and ent[1] <= start

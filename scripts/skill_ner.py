@@ -152,8 +152,8 @@ def create_encoder(
     mixed_precision (bool): Train in bfloat16 on a GPU, and on a CPU with instructions for it.
     precision (str): Of predictions: float32, bfloat16, int8 (on a CPU, by the packages onnx and onnxruntime), or auto:
         bfloat16 where the device has instructions for it, else float32. The weights themselves stay float32.
-    adversarial_step (float): How far the word embeddings are moved against the model in training, for each batch to be
-        learned once more (see `EncoderShim.attacked`), which takes twice the time. 0 for not at all.
+    adversarial_step (float): How far `scripts/train.py` moves the word embeddings against the model, to learn each
+        batch once more (see `EncoderShim.attacked`). 0 for not at all.
     """
     if window < 8:
         raise ValueError(f"window ({window}) must be at least 8 wordpieces")
@@ -262,11 +262,13 @@ class EncoderShim(HFShim):
             raise ValueError("no gradient to attack by: update the pipeline with sgd=False first")
         with torch.no_grad():
             self.embeddings.add_(gradient, alpha=self.adversarial_step / max(float(gradient.norm()), 1e-12))
+        self.fast = None
         try:
             yield
         finally:
             with torch.no_grad():
                 self.embeddings.copy_(before)
+            self.fast = None
 
     @property
     def embeddings(self) -> torch.nn.Parameter:

@@ -67,6 +67,8 @@ def test_a_post_with_headings(nlp: Language, line_break: str) -> None:
         ("Python required, Spark preferred.", {"Python": "required", "Spark": "preferred"}),
         ("Must have SQL and Python; Spark a plus", {"SQL": "required", "Python": "required", "Spark": "preferred"}),
         ("Must have SQL, Spark a plus", {"SQL": "required", "Spark": "preferred"}),
+        ("Strong SQL skills, Tableau a plus", {"SQL": "required", "Tableau": "preferred"}),
+        ("Responsibilities\nHave experience with SQL", {"SQL": "required"}),
         ("Experience with Python, SQL, or Spark is a big plus", dict.fromkeys(("Python", "SQL", "Spark"), "preferred")),
         ("Experience with SQL, experience in Spark a plus", {"SQL": "required", "Spark": "preferred"}),
         ("SQL and Spark, a plus", {"SQL": "preferred", "Spark": "preferred"}),
@@ -113,7 +115,7 @@ def test_sentences(nlp: Language, text: str, expected: dict[str, str]) -> None:
     ("heading", "section"),
     [
         ("It's great, but not required, if you have", "preferred"),
-        ("The strongest candidates will also have", "preferred"),
+        ("The Strongest Candidates Will Also Have", "preferred"),
         ("Exceptional Candidates:", "preferred"),
         ("What we'd love to see!", "preferred"),
         ("Ways to Stand Out From the Crowd", "preferred"),
@@ -132,27 +134,48 @@ def test_headings_in_other_words(nlp: Language, heading: str, section: str) -> N
     assert ent._.section == section
 
 
-def test_a_line_that_introduces_a_list_leaves_the_section(nlp: Language) -> None:
-    doc = nlp(
-        "Nice to have\nExperience with one of these:\nSpark\nResponsibilities\nWith years of data before you:\nSQL"
-    )
-    assert [ent._.section for ent in doc.ents] == ["preferred", "responsibilities"]
+@pytest.mark.parametrize(
+    ("lines", "requirement"),
+    [
+        ("Nice to have\nExperience with one of these:", "preferred"),
+        ("Responsibilities\nWith years of data before you:", "mentioned"),
+        ("Benefits\nYou have the choice between these courses:", "mentioned"),
+        ("About us\nWe have over 20 years of experience in building:", "mentioned"),
+        ("In your first 2 years you will:", "mentioned"),
+        ("Requirements\nExperience with one of these (Python preferred):", "required"),
+        ("Requirements\nWe have a nice office and you get to work with:", "required"),
+        ("Preferred\nAbility to work as part of a team", "preferred"),
+        ("Requirements\nAbility to provide information to our client", "required"),
+        ("Requirements\nUS citizenship*", "required"),
+        ("Requirements\nDegree not required", "required"),
+        ("Benefits\nYou'll also have:", "mentioned"),
+        ("Requirements\nWhat Happens Next?", "mentioned"),
+    ],
+)
+def test_lines_that_are_no_headings_and_some_that_are(nlp: Language, lines: str, requirement: str) -> None:
+    ent = nlp(f"{lines}\nSQL").ents[-1]
+    assert ent._.requirement == requirement
 
 
 def test_what_heads_a_line_ends_with_it(nlp: Language) -> None:
-    doc = nlp("Requirements\nSQL\nCompany: Acme\nSpark")
-    assert [ent._.section for ent in doc.ents] == ["requirements", "requirements"]
+    doc = nlp("Requirements\nSQL\nCompany: Acme\nSpark\nAbout us: We build things.\nOur platform uses Hadoop.")
+    assert [ent._.section for ent in doc.ents] == ["requirements", "requirements", "company"]
 
 
 def test_a_paragraph_tells_the_role_a_list_its_duties(nlp: Language) -> None:
-    doc = nlp("Build reports in Excel. You will maintain models in Python too.\nWrite SQL\nYou will tune Spark.")
+    doc = nlp(
+        "Build reports in Excel. You will maintain models in Python too.\nWrite SQL\n1. Tune Spark.\u00a0\n"
+        "- Build dashboards in Tableau. Maintain them with Hadoop."
+    )
     duty, role = "responsibilities", "role"
-    assert [(ent.text, ent._.section) for ent in doc.ents] == [
-        ("Excel", role),
-        ("Python", role),
-        ("SQL", duty),
-        ("Spark", duty),
-    ]
+    assert {ent.text: ent._.section for ent in doc.ents} == {
+        "Excel": role,
+        "Python": role,
+        "SQL": duty,
+        "Spark": duty,
+        "Tableau": duty,
+        "Hadoop": duty,
+    }
 
 
 def test_requirements_among_degrees(nlp: Language) -> None:
@@ -216,7 +239,16 @@ def test_the_law_does_not_hide_what_comes_after_it() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["SQL a plus ", "equal opportunity SQL\n", "Requirements: SQL ", "not SQL ", "no SQL, ", "Skills SQL (", "SQL"],
+    [
+        "SQL a plus ",
+        "-" * 600 + "SQL " * 190 + "a plus.\n",
+        "equal opportunity SQL\n",
+        "Requirements: SQL ",
+        "not SQL ",
+        "no SQL, ",
+        "Skills SQL (",
+        "SQL",
+    ],
 )
 def test_time_is_linear(piece: str) -> None:
     text = piece * (60_000 // len(piece))

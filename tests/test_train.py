@@ -84,17 +84,34 @@ def test_an_attack_moves_the_embeddings_to_where_the_loss_is_higher_and_back(tra
         nlp.update(examples, sgd=False, losses=losses[1], drop=0.0)
     assert losses[1]["skill_ner"] > losses[0]["skill_ner"]
     assert torch.equal(encoder.embeddings, before)
+    with pytest.raises(KeyboardInterrupt), encoder.attacked():
+        raise KeyboardInterrupt
+    assert torch.equal(encoder.embeddings, before)
 
 
-@pytest.mark.parametrize(("step", "frozen", "passes"), [(1.0, [], 2), (0.0, [], 1), (1.0, ["transformer"], 1)])
+@pytest.mark.parametrize(
+    ("step", "frozen", "parts", "passes"),
+    [(1.0, [], 1, 2), (1.0, [], 2, 4), (0.0, [], 1, 1), (1.0, ["transformer"], 1, 1)],
+)
 def test_each_batch_is_learned_again_under_attack(
-    trained: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, frozen: list[str], passes: int
+    trained: Language,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: float,
+    frozen: list[str],
+    parts: int,
+    passes: int,
 ) -> None:
     trained.to_disk(tmp_path)
     nlp = spacy.load(tmp_path)
     (encoder,) = train.encoder_shims(nlp)
     encoder.adversarial_step = step
-    settings = {"frozen_components": frozen, "annotating_components": frozen, "accumulate_gradient": 1, "dropout": 0.0}
+    settings = {
+        "frozen_components": frozen,
+        "annotating_components": frozen,
+        "accumulate_gradient": parts,
+        "dropout": 0.0,
+    }
     optimizer = nlp.resume_training()
     optimizer.learn_rate = 0.003
     learn = Mock(wraps=nlp.update)
