@@ -334,8 +334,9 @@ def judge(text: str, ents: Sequence[Offsets]) -> list[Verdict]:
             sentence = start, min(end, start + LONGEST_SENTENCE)
             zone = zone_that_asks(lowered, sentence, zone)
             cues = [] if zone.section in SILENT else find_cues(lowered, sentence)
-            line = lines[bisect_right(line_starts, ent[0]) - 1]
-            rest = presumed(lowered, sentence, zone, is_item(line, ends))
+            # An entity of blanks alone, which others may set, stands in no line.
+            line = lines[bisect_right(line_starts, ent[0]) - 1] if lines else None
+            rest = presumed(lowered, sentence, zone, line is not None and is_item(line, ends))
         verdicts.append((cues and asked(lowered, sentence, cues, zone.section, ent)) or rest)
     return verdicts
 

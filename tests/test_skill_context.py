@@ -218,6 +218,7 @@ def test_without_anything_to_go_by(nlp: Language) -> None:
     (ent,) = nlp("Python").ents
     assert (ent._.requirement, ent._.section, ent._.evidence) == ("mentioned", None, None)
     assert not nlp("").ents
+    assert judge(" \n ", [(0, 3)]) == [("mentioned", None, None)]
     span = nlp("Python and more")[2:3]
     assert (span._.requirement, span._.section, span._.evidence) == (None, None, None)
 
