@@ -203,8 +203,8 @@ WANTED = {
 # What begins like this is a requirement even among duties, or where the job is told as a whole.
 ASKS = re.compile(
     rf"\W*+(?:(?:(?!ha(?:s|ve) (?:over|more|been|almost|nearly)\b)[\w-]+ ){{0,3}}?(?:{PERSONAL}experienced?|"
-    r"knowledge|understanding|familiar(?:ity)?|"
-    r"proficien\w+|ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
+    r"knowledge|understanding|familiar(?:ity)?|proficien\w+|"
+    r"ability to|able to|skilled|expert(?:ise)?|fluen\w+|mastery|\d+\+? ?(?:-\d+ )?years?)|"
     r"strong|excellent|solid|proven|demonstrated|outstanding|exceptional|superior|highly)\b"
 )
 # What duties begin with, where no heading says that they are duties.
@@ -396,14 +396,13 @@ def whole_line(line: str, lowered: str) -> str | None:
     if section is None and in_capitals and len(words) <= 6 and line[-1] != "!":
         # Not all of its words are known: "Analytics Responsibilities", "About Acme Bank".
         last = WORD.findall(lowered)[-1:]
-        question = BEFORE_NAME.match(lowered)
         if OF_EMPLOYER.match(lowered):
-            section = "company"
-        elif question and (section := headed(question[0])):
-            pass
-        elif last and last[0] in ROW_OF:
+            return "company"
+        question = BEFORE_NAME.match(lowered)
+        section = headed(question[0]) if question else None
+        if section is None and last and last[0] in ROW_OF:
             section = HEADINGS[ROW_OF[last[0]]][0]
-        elif last and is_marked:
+        elif section is None and last and is_marked:
             section = ""
     return section
 
