@@ -65,7 +65,7 @@ ALLOWED_LAST = frozenset(
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
     "influencing reasoning research user employee digital developer investigative "
     "supervisory conceptual diplomatic it patient guest erlang interface "
-    "work".split()
+    "work domain industry".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
 BEGINS_NAMES = re.compile(r"[\w.(@/]")
