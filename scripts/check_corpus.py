@@ -58,14 +58,14 @@ ALLOWED_FIRST = (
     *("great expectations", "hands-on attitude", "hands-on mentality", "knowledge base", "knowledge distillation"),
     *("knowledge engineering", "knowledge graph", "knowledge management", "knowledge representation"),
     *("knowledge sharing", "knowledge tracing", "knowledge transfer", "proficiency testing", "sound event"),
-    *("strong consistency", "the trade desk"),
+    *("knowledge exchange", "strong consistency", "the trade desk"),
 )
 ALLOWED_LAST = frozenset(
-    "interpersonal analytical people soft quantitative organizational organisational social leadership math "
+    "interpersonal analytical analytic people soft quantitative organizational organisational social leadership math "
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
     "influencing reasoning research user employee digital developer investigative "
     "supervisory conceptual diplomatic it patient guest erlang interface "
-    "work domain industry".split()
+    "work domain industry member".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
 BEGINS_NAMES = re.compile(r"[\w.(@/]")
