@@ -60,12 +60,13 @@ ALLOWED_FIRST = (
     *("knowledge sharing", "knowledge tracing", "knowledge transfer", "proficiency testing", "sound event"),
     *("knowledge exchange", "strong consistency", "the trade desk"),
 )
+ALLOWED_WHOLE = frozenset({"domain knowledge", "industry knowledge", "member experience"})
 ALLOWED_LAST = frozenset(
-    "interpersonal analytical analytic people soft quantitative organizational organisational social leadership math "
+    "interpersonal analytical people soft quantitative organizational organisational social leadership math "
     "mathematical numerical numeracy human relational life business computer administrative client customer consulting "
     "influencing reasoning research user employee digital developer investigative "
     "supervisory conceptual diplomatic it patient guest erlang interface "
-    "work domain industry member".split()
+    "work".split()
 )
 ENDS_OF_NAMES = re.compile(r"[\w)+#!*]$|\w\.$")
 BEGINS_NAMES = re.compile(r"[\w.(@/]")
@@ -119,7 +120,7 @@ def check_span(post: Post, span: Span) -> Iterator[Fault]:
         yield fault(post, span, f"{surface!r} names no skill by itself", "remove the mark")
     elif first in NOT_FIRST and first != phrase and not phrase.startswith(ALLOWED_FIRST):
         yield fault(post, span, f"{surface!r} begins with {first!r}", "leave it out")
-    elif last in NOT_LAST and (first == last or phrase.split()[-2] not in ALLOWED_LAST):
+    elif last in NOT_LAST and phrase not in ALLOWED_WHOLE and (first == last or phrase.split()[-2] not in ALLOWED_LAST):
         yield fault(post, span, f"{surface!r} ends with {last!r}", "leave it out")
     elif not BEGINS_NAMES.match(surface) or not ENDS_OF_NAMES.search(surface):
         yield fault(post, span, f"{surface!r} has punctuation at an edge", "leave it out")

@@ -29,6 +29,7 @@ def run(*paths: Path, options: tuple[str, ...] = ()) -> Any:
         ("Know {{the cloud|M}}", "begins with 'the'"),
         ("Use {{data|M}}", "names no skill by itself"),
         ("Have {{SQL skills|T}}", "ends with 'skills'"),
+        ("Have {{telecom domain knowledge|B}}", "ends with 'knowledge'"),
         ("Know {{SQL,|T}} now", "punctuation at an edge"),
         ("Know {{-SQL|T}} now", "punctuation at an edge"),
     ],
@@ -51,6 +52,7 @@ def test_edges_and_bare_words(marked: str, message: str) -> None:
         "A/B testing",
         "R",
         "Great Expectations",
+        "Domain knowledge",
     ],
 )
 def test_names_that_look_wrong_and_are_right(surface: str) -> None:
